@@ -1,0 +1,104 @@
+import { randomUUID } from 'node:crypto'
+import type { AddressInfo } from 'node:net'
+import multipart from '@fastify/multipart'
+import {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  fastify,
+  LogController,
+} from 'fastify'
+import type { Config } from './config.ts'
+import { answerBrokenRequest, closeAtStop, continueWhenWanted } from './connection.ts'
+import { asEnvelope, asErrorObject, type Problem, problem } from './errors.ts'
+import { hasUnreadBody, lingering } from './linger.ts'
+import { type ImageName, imagePath } from './name.ts'
+import { toProblem } from './problem-of.ts'
+import { apiUpload } from './routes/api-upload.ts'
+import type { Deps } from './routes/deps.ts'
+import { images } from './routes/images.ts'
+import { system } from './routes/system.ts'
+
+/** Seconds in which a request's headers must have arrived. */
+const HEADERS_TIMEOUT = 10
+
+export interface AppOptions extends Omit<Deps, 'now' | 'urlOf'> {
+  readonly log: FastifyBaseLogger
+  /** Unix milliseconds; the clock's, unless a test says otherwise. */
+  readonly now?: () => number
+}
+
+/** Puts the server together, in the order in which a request meets its parts. It does not listen yet. */
+export async function buildApp({ log, now = Date.now, ...rest }: AppOptions): Promise<FastifyInstance> {
+  const { config } = rest
+  const app = fastify({
+    loggerInstance: log,
+    logController: new LogController({ disableRequestLogging: true }),
+    genReqId: () => randomUUID(),
+    requestTimeout: config.uploadTimeout * 1000,
+    connectionTimeout: config.idleTimeout * 1000,
+    http: { headersTimeout: HEADERS_TIMEOUT * 1000, connectionsCheckingInterval: 1000 },
+    clientErrorHandler: answerBrokenRequest,
+    frameworkErrors: (_error, request, reply) => answer(request, reply, problem('request_malformed')),
+  })
+  const urlOf = (name: ImageName) => `${publicUrlOf(app, config)}${config.uploadPath}/${imagePath(name)}`
+  const deps: Deps = { ...rest, now, urlOf }
+
+  closeAtStop(app)
+  app.decorateRequest('apiKey', undefined)
+  app.addHook('onRequest', logAtEnd)
+  continueWhenWanted(app)
+  app.setErrorHandler((error, request, reply) => answer(request, reply, toProblem(error)))
+  app.setNotFoundHandler((request, reply) => answer(request, reply, problem('not_found')))
+
+  await app.register(async (uploads) => {
+    // Nothing but the multipart parser ever reads a body here; the routes say what is wrong with any other.
+    uploads.removeAllContentTypeParsers()
+    uploads.addContentTypeParser('*', (_request, _payload, done) => done(null))
+    await uploads.register(multipart)
+    apiUpload(uploads, deps)
+  })
+  images(app, deps)
+  system(app, deps)
+  return app
+}
+
+/** The address that clients know a listening server by, without a trailing slash. */
+export function publicUrlOf(app: FastifyInstance, { publicUrl }: Pick<Config, 'publicUrl'>): string {
+  return publicUrl ?? `http://localhost:${(app.server.address() as AddressInfo).port}`
+}
+
+/** Answers with a problem, in the shape that the address speaks, so that the client gets to read it. */
+function answer(request: FastifyRequest, reply: FastifyReply, problem: Problem) {
+  if (problem.status >= 500) request.log.error({ err: problem.cause ?? problem }, problem.code)
+  else request.log.debug({ err: problem.cause }, problem.code)
+
+  const shape = request.url.startsWith('/api/') ? asEnvelope : asErrorObject
+  const text = JSON.stringify(shape(problem))
+  reply
+    .code(problem.status)
+    .headers({ 'cache-control': 'no-store', ...problem.headers })
+    .header('x-content-type-options', 'nosniff')
+    .type('application/json; charset=utf-8')
+  if (!hasUnreadBody(request.raw)) return reply.send(text)
+  reply.headers({ connection: 'close', 'content-length': Buffer.byteLength(text) })
+  return reply.send(lingering(request.raw, text))
+}
+
+/** One line a request, when its connection is done with it. The query is left out, as it may hold what nobody should see. */
+async function logAtEnd(request: FastifyRequest, reply: FastifyReply): Promise<void> {
+  reply.header('x-request-id', request.id)
+  reply.raw.once('close', () => {
+    const [path] = request.url.split('?')
+    const line = {
+      method: request.method,
+      path,
+      status: reply.statusCode,
+      ms: Math.round(reply.elapsedTime),
+      key: request.apiKey?.name,
+    }
+    if (reply.raw.writableFinished) request.log.info(line, 'request')
+    else request.log.info(line, 'request, client gone before the end of the answer')
+  })
+}

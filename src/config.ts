@@ -1,0 +1,157 @@
+import { z } from 'zod'
+
+const SIZE_UNITS = { B: 1, KB: 1024, MB: 1024 ** 2, GB: 1024 ** 3 }
+const DURATION_UNITS = { s: 1, m: 60, h: 3600, d: 86_400 }
+const PIXEL_UNITS = { MP: 1e6 }
+
+/** Every environment variable that Layover reads, with its default. `.env.example` says what each is for. */
+const variables = z.object({
+  HOST: z.string().default('127.0.0.1'),
+  PORT: z.coerce.number().int().min(0).max(65_535).default(8080),
+  PUBLIC_URL: z.string().transform(publicUrl).optional(),
+  UPLOAD_PATH: z.string().default('/uploads').transform(uploadPath),
+  DATA_DIR: z.string().default('./data'),
+  SECRET: z.string().transform(secret).optional(),
+  API_KEYS: z.string().transform(apiKeys).optional(),
+  MAX_FILE_SIZE: z.string().default('20MB').transform(quantity(SIZE_UNITS)),
+  MAX_PIXELS: z.string().default('100MP').transform(quantity(PIXEL_UNITS)),
+  LIFETIME: z.string().default('72h').transform(lifetime),
+  MAX_LIFETIME: z.string().transform(lifetime).optional(),
+  SWEEP_INTERVAL: z
+    .string()
+    .default('60s')
+    .transform(orOff(quantity(DURATION_UNITS))),
+  STORE: z.enum(['local', 'memory']).default('local'),
+  MIN_FREE_SPACE: z
+    .string()
+    .default('100MB')
+    .transform(orOff(quantity(SIZE_UNITS))),
+  UPLOAD_TIMEOUT: z.string().default('5m').transform(quantity(DURATION_UNITS)),
+  IDLE_TIMEOUT: z.string().default('30s').transform(quantity(DURATION_UNITS)),
+  STOP_TIMEOUT: z.string().default('20s').transform(quantity(DURATION_UNITS)),
+  LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
+})
+
+/** The names of all variables, as the documentation's test needs them. */
+export const variableNames: readonly string[] = Object.keys(variables.shape)
+
+export type Config = Readonly<ReturnType<typeof toConfig>>
+
+/** Start-up cannot go on; `message` lists every fault, each with the variable's name. */
+export class ConfigError extends Error {
+  override name = 'ConfigError'
+}
+
+/**
+ * Reads the configuration. Sizes become bytes, durations seconds (`Infinity` for "never"), switches 0 when off.
+ *
+ * An empty variable counts as unset. Throws a `ConfigError` that lists all faults at once.
+ */
+export function loadConfig(environment: Readonly<Record<string, string | undefined>> = process.env): Config {
+  const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''))
+  const read = variables.safeParse(given)
+  const faults = read.success
+    ? contradictions(read.data)
+    : read.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`)
+  if (!read.success || faults.length > 0) {
+    throw new ConfigError(
+      `The configuration cannot be used:\n${faults.map((fault) => `  ${fault}`).join('\n')}`,
+    )
+  }
+  return Object.freeze(toConfig(read.data))
+}
+
+type Values = z.infer<typeof variables>
+
+function contradictions(values: Values): string[] {
+  const isTooLong = values.LIFETIME > (values.MAX_LIFETIME ?? values.LIFETIME)
+  return isTooLong ? ['LIFETIME: is longer than MAX_LIFETIME; lower it or raise MAX_LIFETIME'] : []
+}
+
+function toConfig(values: Values) {
+  return {
+    host: values.HOST,
+    port: values.PORT,
+    /** Without a trailing slash; unset means `http://localhost` and the port. */
+    publicUrl: values.PUBLIC_URL,
+    /** With a leading and without a trailing slash. */
+    uploadPath: values.UPLOAD_PATH,
+    dataDir: values.DATA_DIR,
+    /** At least 32 bytes; unset means the one kept in `dataDir`. */
+    secret: values.SECRET,
+    /** Unset means the keys kept in `dataDir`. */
+    apiKeys: values.API_KEYS,
+    maxFileSize: values.MAX_FILE_SIZE,
+    maxPixels: values.MAX_PIXELS,
+    lifetime: values.LIFETIME,
+    maxLifetime: values.MAX_LIFETIME ?? values.LIFETIME,
+    sweepInterval: values.SWEEP_INTERVAL,
+    store: values.STORE,
+    minFreeSpace: values.MIN_FREE_SPACE,
+    uploadTimeout: values.UPLOAD_TIMEOUT,
+    idleTimeout: values.IDLE_TIMEOUT,
+    stopTimeout: values.STOP_TIMEOUT,
+    logLevel: values.LOG_LEVEL,
+  }
+}
+
+/** Reads a whole number of the given units; the number alone is in none of them and refused, 0 excepted. */
+function quantity(units: Readonly<Record<string, number>>) {
+  return (text: string, context: z.RefinementCtx): number => {
+    const [, digits, unit = ''] = /^(\d+)\s*([A-Za-z]+)$/.exec(text.trim()) ?? []
+    const factor = Object.entries(units).find(([name]) => name.toLowerCase() === unit.toLowerCase())?.[1]
+    const value = Number(digits) * (factor ?? Number.NaN)
+    if (Number.isSafeInteger(value) && value > 0) return value
+    const example = `10${Object.keys(units)[0]}`
+    return refuse(
+      context,
+      `"${text}" is not a number above 0 with a unit (${Object.keys(units).join(', ')}), like ${example}`,
+    )
+  }
+}
+
+function orOff(read: (text: string, context: z.RefinementCtx) => number) {
+  return (text: string, context: z.RefinementCtx): number => (text.trim() === '0' ? 0 : read(text, context))
+}
+
+function lifetime(text: string, context: z.RefinementCtx): number {
+  return text === 'never' ? Number.POSITIVE_INFINITY : quantity(DURATION_UNITS)(text, context)
+}
+
+function publicUrl(text: string, context: z.RefinementCtx): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  const isPlain = url !== undefined && !url.username && !url.password && !url.search && !url.hash
+  if (isPlain && ['http:', 'https:'].includes(url.protocol)) return url.href.replace(/\/+$/, '')
+  return refuse(context, `"${text}" is not an address like https://images.example.com`)
+}
+
+function uploadPath(text: string, context: z.RefinementCtx): string {
+  if (/^(\/[A-Za-z0-9._~-]+)+\/?$/.test(text) && !/\/\.\.?(\/|$)/.test(text)) return text.replace(/\/$/, '')
+  return refuse(context, `"${text}" is not a path like /uploads`)
+}
+
+function secret(text: string, context: z.RefinementCtx): Buffer {
+  const bytes = Buffer.from(text)
+  if (bytes.length >= 32) return bytes
+  return refuse(context, 'has fewer than 32 bytes; make one with: openssl rand -hex 32')
+}
+
+function apiKeys(text: string, context: z.RefinementCtx) {
+  const keys = text.split(',').map((item) => {
+    const colon = item.indexOf(':')
+    return { name: item.slice(0, colon).trim(), key: item.slice(colon + 1).trim() }
+  })
+  const isDistinct = new Set(keys.map(({ name }) => name)).size === keys.length
+  const isNamed = keys.every(({ name, key }) => /^[\w.@-]+$/.test(name) && !/\s/.test(key))
+  const isLong = keys.every(({ key }) => key.length >= 16)
+  // The text holds secrets, so no message repeats any of it.
+  if (!isNamed || !isDistinct) return refuse(context, 'is not a list like name:key,other-name:other-key')
+  if (!isLong)
+    return refuse(context, 'has a key of fewer than 16 characters; make one with: openssl rand -hex 24')
+  return keys
+}
+
+function refuse(context: z.RefinementCtx, message: string): never {
+  context.addIssue({ code: 'custom', message })
+  return z.NEVER
+}

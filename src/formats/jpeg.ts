@@ -1,0 +1,37 @@
+import { type HeaderParser, InvalidImage, skip, take } from './header-parser.ts'
+
+const START_OF_SCAN = 0xda
+const END_OF_IMAGE = 0xd9
+
+/** SOF0 to SOF15 but for DHT, JPG and DAC, which share their range (ITU-T T.81, table B.1). */
+const isFrameHeader = (marker: number) =>
+  marker >= 0xc0 && marker <= 0xcf && marker !== 0xc4 && marker !== 0xc8 && marker !== 0xcc
+
+/** Markers that stand alone, or that may not be used: no segment of a header starts with one. */
+const hasNoSegment = (marker: number) => marker < 0xc0 || (marker >= 0xd0 && marker <= END_OF_IMAGE)
+
+/** Walks the segments from SOI to the frame header, which holds the size (ITU-T T.81, B.1.1 and B.2.2). */
+export function* jpegHeader(): HeaderParser {
+  yield* skip(2)
+  for (;;) {
+    const marker = yield* nextMarker()
+    if (hasNoSegment(marker)) throw new InvalidImage('a segment of its header has an impossible marker')
+    if (marker === START_OF_SCAN) throw new InvalidImage('its pixels come before their size')
+    const length = (yield* take(2)).readUInt16BE()
+    if (isFrameHeader(marker)) {
+      const frame = yield* take(5)
+      return { width: frame.readUInt16BE(3), height: frame.readUInt16BE(1), animated: false }
+    }
+    if (length < 2) throw new InvalidImage('a segment of its header has an impossible length')
+    yield* skip(length - 2)
+  }
+}
+
+/** A marker is a byte after 0xFF; further 0xFF bytes before it are fill (B.1.1.2). */
+function* nextMarker(): Generator<number, number, Buffer> {
+  const pair = yield* take(2)
+  if (pair[0] !== 0xff) throw new InvalidImage('a segment of its header does not start with a marker')
+  let marker = pair.readUInt8(1)
+  while (marker === 0xff) marker = (yield* take(1)).readUInt8()
+  return marker
+}

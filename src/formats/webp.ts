@@ -1,0 +1,60 @@
+import { type Header, type HeaderParser, InvalidImage, skip, take } from './header-parser.ts'
+
+const ANIMATION = 0x02
+
+/**
+ * Reads the first chunk, which is one of three kinds and holds the size, and passes over the rest: a file shorter than its
+ * RIFF size was cut off (RFC 9649, sections 2.3 to 2.7).
+ */
+export function* webpHeader(): HeaderParser {
+  const start = yield* take(20)
+  const first = FIRST_CHUNKS[start.toString('latin1', 12, 16)]
+  if (first === undefined) throw new InvalidImage('it does not start with a VP8, VP8L or VP8X chunk')
+  const header = first.read(yield* take(first.length))
+  const rest = start.readUInt32LE(4) + 8 - 20 - first.length
+  if (rest < 0) throw new InvalidImage('its RIFF size is too small for an image')
+  yield* skip(rest)
+  return header
+}
+
+interface FirstChunk {
+  /** Bytes of the chunk's content that `read` needs. */
+  readonly length: number
+  readonly read: (content: Buffer) => Header
+}
+
+const FIRST_CHUNKS: Readonly<Record<string, FirstChunk>> = {
+  /** Lossy: the frame header of RFC 6386, section 9.1. */
+  'VP8 ': {
+    length: 10,
+    read: (content) => {
+      const isKeyFrame = (content.readUInt8(0) & 1) === 0
+      if (!isKeyFrame || content.readUIntBE(3, 3) !== 0x9d012a) {
+        throw new InvalidImage('its VP8 frame has no start code')
+      }
+      return {
+        width: content.readUInt16LE(6) & 0x3fff,
+        height: content.readUInt16LE(8) & 0x3fff,
+        animated: false,
+      }
+    },
+  },
+  /** Lossless: a signature byte, then 14 bits each of width - 1 and height - 1 (RFC 9649, section 3.4). */
+  VP8L: {
+    length: 5,
+    read: (content) => {
+      if (content.readUInt8(0) !== 0x2f) throw new InvalidImage('its VP8L chunk has no signature')
+      const size = content.readUInt32LE(1)
+      return { width: (size & 0x3fff) + 1, height: ((size >>> 14) & 0x3fff) + 1, animated: false }
+    },
+  },
+  /** Extended: flags, then 24 bits each of width - 1 and height - 1 of the canvas (RFC 9649, section 2.7.1). */
+  VP8X: {
+    length: 10,
+    read: (content) => ({
+      width: content.readUIntLE(4, 3) + 1,
+      height: content.readUIntLE(7, 3) + 1,
+      animated: (content.readUInt8(0) & ANIMATION) !== 0,
+    }),
+  },
+}

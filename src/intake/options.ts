@@ -1,0 +1,29 @@
+import type { FastifyRequest } from 'fastify'
+import { problem } from '../errors.ts'
+
+export interface UploadOptions {
+  /** Seconds from upload to expiry; `Infinity` for never. */
+  readonly lifetime: number
+}
+
+/**
+ * What the client asks for besides storing the image: `expires_in`, in the query, as the header `X-Layover-Expires-In`, or as a
+ * field of the form; the first of these counts. Throws a `Problem` if it is no number of seconds up to `maxLifetime`.
+ */
+export function readOptions(
+  request: FastifyRequest,
+  fields: ReadonlyMap<string, string>,
+  limits: { readonly lifetime: number; readonly maxLifetime: number },
+): UploadOptions {
+  const query = request.query as Readonly<Record<string, unknown>>
+  const given = query.expires_in ?? request.headers['x-layover-expires-in'] ?? fields.get('expires_in')
+  if (given === undefined) return { lifetime: limits.lifetime }
+  const lifetime = typeof given === 'string' && /^\d{1,12}$/.test(given) ? Number(given) : 0
+  if (lifetime < 1 || lifetime > Math.min(limits.maxLifetime, LONGEST)) {
+    throw problem('expires_in_invalid', { limit: limits.maxLifetime })
+  }
+  return { lifetime }
+}
+
+/** A thousand years, in seconds: an image's name has room for no later date. Who wants more wants "never". */
+const LONGEST = 1000 * 365 * 86_400

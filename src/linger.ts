@@ -1,0 +1,36 @@
+import type { IncomingMessage } from 'node:http'
+import { Readable } from 'node:stream'
+import { finished } from 'node:stream/promises'
+
+/** How long a client may go on sending a body that was refused, in milliseconds. */
+const LINGER_TIME = 3000
+
+/**
+ * An answer to a request whose body is not wanted: the text at once, then no end until the client has stopped sending or
+ * the time is up.
+ *
+ * Closing a connection while data is still coming in makes the kernel reset it, and a reset can overtake the answer: the client
+ * would see a broken connection instead of the reason. The whole text is announced by Content-Length, so nobody waits for it.
+ */
+export function lingering(raw: IncomingMessage, text: string): Readable {
+  return Readable.from(
+    (async function* () {
+      yield Buffer.from(text)
+      await bodyDiscarded(raw)
+    })(),
+    { objectMode: false },
+  )
+}
+
+/** Whether the client may still be sending a body. */
+export function hasUnreadBody(raw: IncomingMessage): boolean {
+  const { 'content-length': length = '0', 'transfer-encoding': encoding } = raw.headers
+  return !raw.complete && (encoding !== undefined || Number(length) > 0)
+}
+
+async function bodyDiscarded(raw: IncomingMessage): Promise<void> {
+  raw.unpipe()
+  raw.resume()
+  // The end, a reset and the time limit are all the same here.
+  await finished(raw, { signal: AbortSignal.timeout(LINGER_TIME) }).catch(() => {})
+}

@@ -1,0 +1,129 @@
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import closeWithGrace from 'close-with-grace'
+import type { FastifyInstance } from 'fastify'
+import { type Logger, pino } from 'pino'
+import { buildApp, publicUrlOf } from './app.ts'
+import { type Config, ConfigError, loadConfig } from './config.ts'
+import { openKeyring, openSecret } from './keys.ts'
+import { openSpool, type Spool } from './spool.ts'
+import { openLocalStore } from './store/local.ts'
+import { openMemoryStore } from './store/memory.ts'
+import { type Store, StoreError } from './store/store.ts'
+import { sweep } from './sweeper.ts'
+import { startupNotice, unreachableBecause } from './welcome.ts'
+
+/** Seconds after which a temp file belongs to nobody, if no upload may take longer. */
+const TEMP_AGE = 3600
+
+async function start(): Promise<void> {
+  readDotEnv()
+  const config = loadConfig()
+  const log = pino({ level: config.logLevel })
+  const { keyring, secret, spool, store } = await openAll(config)
+  const app = await buildApp({ config, store, spool, keyring, secret, log })
+  await app.listen({ host: config.host, port: config.port, listenTextResolver: () => 'listening' })
+
+  const url = publicUrlOf(app, config)
+  if (keyring.firstKey) process.stdout.write(startupNotice(url, keyring.firstKey, config))
+  const reason = unreachableBecause(url)
+  if (reason)
+    log.warn({ url }, `no model can fetch images from here: ${reason}; set PUBLIC_URL to your public address`)
+  log.info({ url, store: config.store }, 'ready')
+
+  const stopSweeping = new AbortController()
+  void sweepRegularly({ config, store, spool, log, signal: stopSweeping.signal })
+  stopOnSignal({ app, store, config, log, stopSweeping })
+}
+
+/** Takes variables from `.env`, if there is one, for what the environment itself does not set. */
+function readDotEnv(): void {
+  try {
+    process.loadEnvFile()
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+  }
+}
+
+async function openAll(config: Config) {
+  const { dataDir } = config
+  try {
+    const keyring = await openKeyring(config)
+    const secret = await openSecret(config)
+    const maxAge = Math.max(TEMP_AGE, 2 * config.uploadTimeout)
+    const spool = await openSpool({ dir: join(dataDir, 'tmp'), minFree: config.minFreeSpace, maxAge })
+    // What a killed process left is gone before the first request comes in.
+    await spool.sweep(Date.now())
+    return { keyring, secret, spool, store: await openStore(config, spool) }
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (error instanceof ConfigError || error instanceof StoreError || code === undefined) throw error
+    throw new ConfigError(
+      `DATA_DIR: ${dataDir} cannot be used (${code}): it must be a folder that this user can write`,
+      {
+        cause: error,
+      },
+    )
+  }
+}
+
+async function openStore(config: Config, spool: Spool): Promise<Store> {
+  if (config.store === 'memory') return openMemoryStore()
+  return openLocalStore({ root: join(config.dataDir, 'images'), spool })
+}
+
+interface Sweeping {
+  readonly config: Config
+  readonly store: Store
+  readonly spool: Spool
+  readonly log: Logger
+  readonly signal: AbortSignal
+}
+
+async function sweepRegularly({ config, store, spool, log, signal }: Sweeping): Promise<void> {
+  if (config.sweepInterval === 0)
+    return log.warn('the sweeper is off: expired images are refused but keep their space')
+  while (!signal.aborted) {
+    const begun = performance.now()
+    try {
+      const onError = (err: unknown) => log.error({ err }, 'cannot delete an expired image')
+      const result = await sweep({ store, spool, now: Date.now(), onError, signal })
+      log.info({ ...result, ms: Math.round(performance.now() - begun) }, 'sweep')
+    } catch (err) {
+      log.error({ err }, 'sweep failed')
+    }
+    await sleep(config.sweepInterval * 1000, undefined, { signal, ref: false }).catch(() => {})
+  }
+}
+
+interface Stopping {
+  readonly app: FastifyInstance
+  readonly store: Store
+  readonly config: Config
+  readonly log: Logger
+  readonly stopSweeping: AbortController
+}
+
+/** On SIGTERM, SIGINT or an error that nobody caught: takes nothing new, lets what is under way finish, and ends. */
+function stopOnSignal({ app, store, config, log, stopSweeping }: Stopping): void {
+  const limit = config.stopTimeout * 1000
+  closeWithGrace({ delay: limit + 5000, logger: log }, async ({ signal, err }) => {
+    if (err) log.fatal({ err }, 'stopping after an error')
+    else log.info({ signal }, 'stopping')
+    stopSweeping.abort()
+    const cut = setTimeout(() => app.server.closeAllConnections(), limit)
+    await app.close()
+    clearTimeout(cut)
+    await store.close()
+    log.info('stopped')
+  })
+}
+
+try {
+  await start()
+} catch (error) {
+  const { code, message } = error as NodeJS.ErrnoException
+  const isExpected = error instanceof ConfigError || error instanceof StoreError || code === 'EADDRINUSE'
+  process.stderr.write(`Layover cannot start. ${isExpected ? message : (error as Error).stack}\n`)
+  process.exit(1)
+}

@@ -1,0 +1,109 @@
+import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
+import { FORMATS, type Format, formatOfLetter } from './formats.ts'
+
+/** Crockford's base 32 in lower case: its order is that of the values, and it has no i, l, o or u. */
+const DIGITS = '0123456789abcdefghjkmnpqrstvwxyz'
+const TIME_WIDTH = 7
+const RANDOM_WIDTH = 26
+const OWNER_WIDTH = 7
+const NEVER = 'z'.repeat(TIME_WIDTH)
+
+const SHAPE = /^([0-9a-hjkmnp-tv-z]{7})([0-9a-hjkmnp-tv-z]{7})([jpgw])[0-9a-hjkmnp-tv-z]{33}\.([a-z]+)$/
+
+/** What an image's name says: it is the image's whole record. */
+export interface ImageName {
+  /** The name as it stands in a URL, and the key of a store: 48 characters and an extension. */
+  readonly text: string
+  /** Unix seconds; `Infinity` for an image that is kept until it is deleted. */
+  readonly expires: number
+  /** Unix seconds. */
+  readonly created: number
+  readonly format: Format
+}
+
+export interface NameFacts {
+  readonly created: number
+  readonly expires: number
+  readonly format: Format
+  /** Id of the key that uploads. */
+  readonly keyId: string
+  /** Signing secret, at least 32 bytes. */
+  readonly secret: Buffer
+}
+
+/** Makes the name of a new image, with 130 bits from a CSPRNG: whoever knows the name may read the image. */
+export function makeName({ created, expires, format, keyId, secret }: NameFacts): ImageName {
+  const { letter, extension } = FORMATS[format]
+  const facts = encodeTime(expires) + encodeTime(created) + letter + randomDigits(RANDOM_WIDTH)
+  return { text: `${facts}${ownerMark(facts, keyId, secret)}.${extension}`, expires, created, format }
+}
+
+/** Reads a name; anything that `makeName` cannot have made is undefined. */
+export function parseName(text: string): ImageName | undefined {
+  const [, expires, created, letter, extension] = SHAPE.exec(text) ?? []
+  if (expires === undefined || created === undefined || letter === undefined) return undefined
+  const format = formatOfLetter(letter)
+  if (format === undefined || FORMATS[format].extension !== extension) return undefined
+  return {
+    text,
+    expires: expires === NEVER ? Number.POSITIVE_INFINITY : decode(expires),
+    created: decode(created),
+    format,
+  }
+}
+
+/** Whether the key with this id made the name: the name carries a keyed mark of it. Compares in constant time. */
+export function isOwner(name: ImageName, { keyId, secret }: { keyId: string; secret: Buffer }): boolean {
+  const end = name.text.indexOf('.')
+  const facts = name.text.slice(0, end - OWNER_WIDTH)
+  const mark = name.text.slice(end - OWNER_WIDTH, end)
+  return timingSafeEqual(Buffer.from(mark), Buffer.from(ownerMark(facts, keyId, secret)))
+}
+
+/** Whether the image is no longer to be served at `now`, in Unix milliseconds. */
+export function isExpired(name: ImageName, now: number): boolean {
+  return now >= name.expires * 1000
+}
+
+/** The first key, in a store's order, that is still alive at `now`, in Unix milliseconds: all below have expired. */
+export function firstLiveKey(now: number): string {
+  return encodeTime(Math.floor(now / 1000) + 1)
+}
+
+/** Where an image stands below `UPLOAD_PATH`: `2026/01/<name>`, by the UTC month in which it was made. */
+export function imagePath(name: ImageName): string {
+  const made = new Date(name.created * 1000)
+  const month = String(made.getUTCMonth() + 1).padStart(2, '0')
+  return `${made.getUTCFullYear()}/${month}/${name.text}`
+}
+
+/** The id of an image in the `/v1` API: `file_` and the name without its extension. */
+export function imageId(name: ImageName): string {
+  return `file_${name.text.slice(0, name.text.indexOf('.'))}`
+}
+
+function ownerMark(facts: string, keyId: string, secret: Buffer): string {
+  // The facts have a fixed length, so the two parts of the message cannot run into each other.
+  const digest = createHmac('sha256', secret).update(keyId).update(facts).digest()
+  const bits = Math.floor(digest.readUIntBE(0, 5) / 2 ** 5)
+  return encode(bits, OWNER_WIDTH)
+}
+
+function encodeTime(seconds: number): string {
+  return seconds === Number.POSITIVE_INFINITY ? NEVER : encode(seconds, TIME_WIDTH)
+}
+
+function encode(value: number, width: number): string {
+  let text = ''
+  for (let rest = value; text.length < width; rest = Math.floor(rest / 32)) text = DIGITS[rest % 32] + text
+  return text
+}
+
+function decode(text: string): number {
+  return [...text].reduce((value, digit) => value * 32 + DIGITS.indexOf(digit), 0)
+}
+
+/** Random digits: 32 divides 256, so each is equally likely. */
+function randomDigits(count: number): string {
+  return Array.from(randomBytes(count), (byte) => DIGITS[byte % 32]).join('')
+}

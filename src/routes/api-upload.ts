@@ -1,0 +1,51 @@
+import type { FastifyInstance, FastifyReply } from 'fastify'
+import { type Envelope, problem, problemWith } from '../errors.ts'
+import { readMultipart, refuseTooLarge } from '../intake/multipart.ts'
+import { readOptions } from '../intake/options.ts'
+import { authenticate } from '../keys.ts'
+import { type ImageName, imageId } from '../name.ts'
+import { publish } from '../publish.ts'
+import { stage } from '../stage.ts'
+import type { Deps } from './deps.ts'
+
+/** `POST /api/upload`: one image in, its URL out, in the gateway's envelope. */
+export function apiUpload(
+  app: FastifyInstance,
+  { config, store, spool, keyring, secret, now, urlOf }: Deps,
+): void {
+  const onRequest = [authenticate(keyring), refuseTooLarge(config.maxFileSize)]
+
+  app.post('/api/upload', { onRequest }, async (request, reply): Promise<Envelope> => {
+    const { body, fields } = await readMultipart(request, config.maxFileSize)
+    await using staged = await stage(body, { spool, ...config })
+    const { lifetime } = readOptions(request, fields, config)
+    const keyId = request.apiKey?.id ?? ''
+    const signal = clientGone(reply)
+    const name = await publish(staged, { store, secret, keyId, lifetime, now: now(), signal })
+    reply.headers(facts(name))
+    return { success: true, message: '', data: urlOf(name) }
+  })
+
+  app.route({
+    method: ['GET', 'PUT', 'PATCH', 'DELETE'],
+    url: '/api/upload',
+    handler: async () => {
+      throw problemWith('method_not_allowed', { headers: { allow: 'POST' } }, { allow: 'POST' })
+    },
+  })
+}
+
+/** What the envelope has no room for. */
+function facts(name: ImageName): Record<string, string> {
+  const expires = Number.isFinite(name.expires) ? new Date(name.expires * 1000).toISOString() : 'never'
+  return { 'x-layover-id': imageId(name), 'x-layover-expires-at': expires }
+}
+
+/** Aborted when the client leaves before its answer: nobody would ever know the image's name. */
+function clientGone(reply: FastifyReply): AbortSignal {
+  const gone = new AbortController()
+  reply.raw.once('close', () => {
+    if (!reply.raw.writableFinished) gone.abort(problem('upload_incomplete'))
+  })
+  return gone.signal
+}

@@ -1,0 +1,19 @@
+import type { Config } from '../config.ts'
+import type { Keyring } from '../keys.ts'
+import type { ImageName } from '../name.ts'
+import type { Spool } from '../spool.ts'
+import type { Store } from '../store/store.ts'
+
+/** What the routes are given. */
+export interface Deps {
+  readonly config: Config
+  readonly store: Store
+  readonly spool: Spool
+  readonly keyring: Keyring
+  /** What owner marks are made with. */
+  readonly secret: Buffer
+  /** Unix milliseconds. */
+  readonly now: () => number
+  /** An image's public URL. Never made from anything in a request. */
+  readonly urlOf: (name: ImageName) => string
+}

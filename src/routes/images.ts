@@ -1,0 +1,60 @@
+import type { Readable } from 'node:stream'
+import type { FastifyInstance } from 'fastify'
+import { problem, problemWith } from '../errors.ts'
+import { type ImageName, imagePath, isExpired, parseName } from '../name.ts'
+import { serve } from '../serve.ts'
+import type { Deps } from './deps.ts'
+
+/** Headers that can make the answer something else than the whole image. */
+const CONDITIONS = ['if-match', 'if-none-match', 'if-modified-since', 'if-unmodified-since', 'range']
+
+/** `GET` and `HEAD` of an image, for anybody who knows its name. */
+export function images(app: FastifyInstance, { config, store, now }: Deps): void {
+  const url = `${config.uploadPath}/:year/:month/:name`
+
+  app.route<{ Params: ImageParams }>({
+    method: ['GET', 'HEAD'],
+    url,
+    handler: async (request, reply) => {
+      const name = liveName(request.params, now())
+      const { headers, method } = request
+      const isPlain = method === 'GET' && !CONDITIONS.some((header) => header in headers)
+      let opened: { size: number; body: Readable } | undefined
+      // An unconditional GET, which nearly all are, asks the store once.
+      if (isPlain) opened = await store.open(name.text)
+      const size = opened?.size ?? (await store.stat(name.text)).size
+
+      const answer = serve({ headers, name, size, now: now() })
+      if (answer.status === 412) throw problem('precondition_failed')
+      if (answer.status === 416)
+        throw problemWith('range_not_satisfiable', { headers: answer.headers }, { size })
+      reply.code(answer.status).headers(answer.headers)
+      if (method === 'HEAD' || answer.range === undefined) return reply.send()
+      opened ??= await store.open(name.text, { range: answer.range })
+      return reply.send(opened.body)
+    },
+  })
+
+  app.route({
+    method: ['POST', 'PUT', 'PATCH', 'DELETE'],
+    url,
+    handler: async () => {
+      throw problemWith('method_not_allowed', { headers: { allow: 'GET, HEAD' } }, { allow: 'GET and HEAD' })
+    },
+  })
+}
+
+interface ImageParams {
+  year: string
+  month: string
+  name: string
+}
+
+/** The image that a path names, unless it has expired, or the path is not the one that was given out. */
+function liveName({ year, month, name: text }: ImageParams, now: number): ImageName {
+  const name = parseName(text)
+  if (name === undefined || imagePath(name) !== `${year}/${month}/${text}`) throw problem('image_not_found')
+  if (isExpired(name, now))
+    throw problem('image_expired', { expires: new Date(name.expires * 1000).toISOString() })
+  return name
+}

@@ -1,0 +1,138 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { type FileHandle, mkdir, open, readdir, stat, statfs, unlink } from 'node:fs/promises'
+import { hostname } from 'node:os'
+import { join } from 'node:path'
+import { StorageFull, storeFailure } from './store/store.ts'
+
+/** A temp file's name: which machine and process made it, and a random part. Nothing else is ever removed. */
+const SHAPE = /^([0-9a-f]{8})-(\d+)-[0-9a-f]{32}\.part$/
+
+const machine = createHash('sha256').update(hostname()).digest('hex').slice(0, 8)
+
+/** A file that is being written and that nobody else sees. */
+export interface TempFile {
+  readonly path: string
+  /** Appends all of `bytes`. */
+  write(bytes: Buffer): Promise<void>
+  /** Ends writing; the file stays. With `sync`, its bytes are on the disk afterwards. */
+  close(options?: { sync: boolean }): Promise<void>
+  /** Closes and removes the file; idempotent, and never fails. */
+  remove(): Promise<void>
+}
+
+/** The folder of unfinished files: bodies on their way in, and whatever is about to become an image. */
+export interface Spool {
+  readonly dir: string
+  /** Makes an empty temp file. Throws `StorageFull` while free space is below the floor, else `StoreError`. */
+  create(): Promise<TempFile>
+  /** Free space, in bytes, above the floor; negative below it. */
+  headroom(): Promise<number>
+  /** Removes what processes that are gone left behind, and what is older than `maxAge`. Answers how many. */
+  sweep(now: number): Promise<number>
+}
+
+export interface SpoolOptions {
+  readonly dir: string
+  /** Bytes to be left free on the file system; 0 for no floor. */
+  readonly minFree: number
+  /** Seconds after which a temp file that is no longer written to is nobody's. */
+  readonly maxAge: number
+}
+
+/** Opens a spool, making its folder. */
+export async function openSpool({ dir, minFree, maxAge }: SpoolOptions): Promise<Spool> {
+  await mkdir(dir, { recursive: true, mode: 0o700 })
+  // Names that this process made: after a restart in a container, an older process may have had the same pid.
+  const own = new Set<string>()
+
+  async function headroom() {
+    const { bavail, bsize } = await statfs(dir)
+    return bavail * bsize - minFree
+  }
+
+  async function isStale(name: string, now: number): Promise<boolean> {
+    const [, madeOn, pid] = SHAPE.exec(name) ?? []
+    if (pid === undefined) return false
+    if (madeOn === machine && !own.has(name) && !isOtherProcess(Number(pid))) return true
+    const { mtimeMs } = await stat(join(dir, name))
+    return now - mtimeMs > maxAge * 1000
+  }
+
+  return {
+    dir,
+    headroom,
+
+    async create() {
+      const name = `${machine}-${process.pid}-${randomBytes(16).toString('hex')}.part`
+      const path = join(dir, name)
+      try {
+        if (minFree > 0 && (await headroom()) < 0) throw new StorageFull('free space is below MIN_FREE_SPACE')
+        own.add(name)
+        return tempFile(path, await open(path, 'wx', 0o640), () => own.delete(name))
+      } catch (error) {
+        own.delete(name)
+        throw storeFailure(error, 'cannot make a temp file')
+      }
+    },
+
+    async sweep(now) {
+      let removed = 0
+      for (const name of await readdir(dir)) {
+        // Another sweeper, or the file's own process, may be quicker.
+        const gone = await isStale(name, now).then(
+          (stale) => stale && unlink(join(dir, name)).then(() => true),
+          ignoreMissing,
+        )
+        if (gone) removed += 1
+      }
+      return removed
+    },
+  }
+}
+
+function tempFile(path: string, handle: FileHandle, forget: () => void): TempFile {
+  const file: TempFile = {
+    path,
+
+    async write(bytes) {
+      try {
+        let offset = 0
+        while (offset < bytes.length) offset += (await handle.write(bytes, offset)).bytesWritten
+      } catch (error) {
+        throw storeFailure(error, 'cannot write a temp file')
+      }
+    },
+
+    async close({ sync } = { sync: false }) {
+      try {
+        if (sync) await handle.datasync()
+        await handle.close()
+      } catch (error) {
+        throw storeFailure(error, 'cannot finish a temp file')
+      }
+    },
+
+    async remove() {
+      await handle.close().catch(() => {})
+      // What cannot be removed now, the next sweep removes.
+      await unlink(path).catch(() => {})
+      forget()
+    },
+  }
+  return file
+}
+
+/** Whether another process with this id is running on this machine. */
+function isOtherProcess(pid: number): boolean {
+  if (pid === process.pid) return false
+  try {
+    return process.kill(pid, 0)
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
+  }
+}
+
+function ignoreMissing(error: NodeJS.ErrnoException): false {
+  if (error.code === 'ENOENT') return false
+  throw error
+}

@@ -1,0 +1,166 @@
+import { createReadStream } from 'node:fs'
+import { Readable } from 'node:stream'
+import { fileTypeFromBuffer } from 'file-type'
+import { problem } from './errors.ts'
+import { FORMATS, type Format, type Header, HeaderReader, InvalidImage, sniff } from './formats.ts'
+import type { Spool, TempFile } from './spool.ts'
+import type { StagedBytes } from './store/store.ts'
+
+/** How much of a body is held in memory before it goes to a temp file, and the size of each write to that file. */
+const HELD_BYTES = 256 * 1024
+/** What file-type needs at the most to name a format. */
+const SAMPLE_BYTES = 4100
+
+/** A whole image on its way to the store. Disposing of it removes its temp file, if it has one. */
+export interface Staged extends StagedBytes, AsyncDisposable {
+  readonly format: Format
+  readonly header: Header
+}
+
+export interface StageOptions {
+  readonly spool: Spool
+  /** Bytes; a body of exactly this many passes. */
+  readonly maxFileSize: number
+  /** Pixels of width × height. */
+  readonly maxPixels: number
+}
+
+/**
+ * Reads a body once, to its end: counts it, recognises its format, reads its header and keeps its bytes.
+ *
+ * The body must fail rather than end if it is not whole. Rejects with a `Problem` for a body that is empty, too large or not one
+ * of the four formats, with a `StoreError` if a temp file cannot be written, and with whatever the body fails with;
+ * then nothing is left. Memory is bounded whatever the size.
+ */
+export async function stage(body: AsyncIterable<Buffer>, options: StageOptions): Promise<Staged> {
+  const recogniser = new Recogniser(options.maxPixels)
+  const keeper = new Keeper(options.spool)
+  try {
+    for await (const chunk of body) {
+      if (keeper.size + chunk.length > options.maxFileSize) {
+        throw problem('file_too_large', { limit: options.maxFileSize })
+      }
+      await recogniser.push(chunk)
+      await keeper.push(chunk)
+    }
+    if (keeper.size === 0) throw problem('file_empty')
+    return { ...(await recogniser.end()), ...(await keeper.end()) }
+  } catch (error) {
+    await keeper.discard()
+    throw error
+  }
+}
+
+/** Decides what a body is, as early as it can. */
+class Recogniser {
+  #maxPixels: number
+  #sample: Buffer[] = []
+  #sampled = 0
+  #found: { format: Format; reader: HeaderReader } | undefined
+
+  constructor(maxPixels: number) {
+    this.#maxPixels = maxPixels
+  }
+
+  async push(chunk: Buffer): Promise<void> {
+    if (this.#found !== undefined) return this.#read(this.#found, chunk)
+    this.#sample.push(chunk)
+    this.#sampled += chunk.length
+    if (this.#sampled >= SAMPLE_BYTES) await this.#recognise()
+  }
+
+  async end(): Promise<{ format: Format; header: Header }> {
+    const { format, reader } = this.#found ?? (await this.#recognise())
+    const header = orProblem(format, () => reader.end())
+    const { width, height } = header
+    if (width < 1 || height < 1 || width * height > this.#maxPixels) {
+      throw problem('image_dimensions', { width, height, limit: this.#maxPixels })
+    }
+    return { format, header }
+  }
+
+  async #recognise() {
+    const sample = Buffer.concat(this.#sample)
+    this.#sample = []
+    const format = sniff(sample)
+    if (format === undefined || (await formatByLibrary(sample)) !== format)
+      throw problem('format_unsupported')
+    this.#found = { format, reader: new HeaderReader(FORMATS[format].header()) }
+    this.#read(this.#found, sample)
+    return this.#found
+  }
+
+  #read({ format, reader }: { format: Format; reader: HeaderReader }, chunk: Buffer): void {
+    if (!reader.done) orProblem(format, () => reader.push(chunk))
+  }
+}
+
+/** What file-type says: a second opinion on the bytes at the start, which alone would take much that is no image. */
+async function formatByLibrary(sample: Buffer): Promise<Format | undefined> {
+  // It is a best-effort guesser, and what it throws at is none of the formats.
+  const guess = await fileTypeFromBuffer(sample.subarray(0, SAMPLE_BYTES)).catch(() => undefined)
+  const mediaType = guess?.mime === 'image/apng' ? 'image/png' : guess?.mime
+  return (Object.keys(FORMATS) as Format[]).find((format) => FORMATS[format].mediaType === mediaType)
+}
+
+function orProblem<T>(format: Format, read: () => T): T {
+  try {
+    return read()
+  } catch (error) {
+    if (error instanceof InvalidImage) throw problem('image_invalid', { format, reason: error.message })
+    throw error
+  }
+}
+
+/** Keeps a body: a small one in memory, a larger one in a temp file that is written in large pieces. */
+class Keeper {
+  size = 0
+  #spool: Spool
+  #held: Buffer[] = []
+  #heldBytes = 0
+  #file: TempFile | undefined
+
+  constructor(spool: Spool) {
+    this.#spool = spool
+  }
+
+  async push(chunk: Buffer): Promise<void> {
+    this.#held.push(chunk)
+    this.#heldBytes += chunk.length
+    this.size += chunk.length
+    if (this.#heldBytes > HELD_BYTES) await this.#flush()
+  }
+
+  async end(): Promise<StagedBytes & AsyncDisposable> {
+    const { size } = this
+    if (this.#file === undefined) {
+      const bytes = this.#release()
+      return { size, bytes, open: () => Readable.from([bytes]), [Symbol.asyncDispose]: async () => {} }
+    }
+    await this.#flush()
+    const file = this.#file
+    await file.close()
+    return {
+      size,
+      path: file.path,
+      open: () => createReadStream(file.path),
+      [Symbol.asyncDispose]: () => file.remove(),
+    }
+  }
+
+  async discard(): Promise<void> {
+    await this.#file?.remove()
+  }
+
+  async #flush(): Promise<void> {
+    this.#file ??= await this.#spool.create()
+    await this.#file.write(this.#release())
+  }
+
+  #release(): Buffer {
+    const bytes = Buffer.concat(this.#held, this.#heldBytes)
+    this.#held = []
+    this.#heldBytes = 0
+    return bytes
+  }
+}

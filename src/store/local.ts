@@ -1,0 +1,215 @@
+import { constants } from 'node:fs'
+import { type FileHandle, link, lstat, mkdir, open, readdir, rename, rmdir, unlink } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Spool, TempFile } from '../spool.ts'
+import { folderSync } from './folder-sync.ts'
+import {
+  ObjectExists,
+  ObjectNotFound,
+  type StagedBytes,
+  type Store,
+  StoreError,
+  storeFailure,
+} from './store.ts'
+
+/** Leading characters that share a folder: 1024 seconds of expiry, so no folder grows with the total. */
+const SHARD_WIDTH = 5
+/** Images that never expire share their first seven characters, so they are told apart by their time of creation. */
+const NEVER = 'zzzzzzz'
+const SHARD = new RegExp(`^(?:[0-9a-z]{${SHARD_WIDTH}}|${NEVER}[0-9a-z]{${SHARD_WIDTH}})$`)
+const KEY = /^[0-9a-z]{13,}\.[a-z]+$/
+
+/** What `link` answers on a file system that has no hard links. */
+const NO_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'])
+
+/**
+ * Images as files below `root`, in folders by the leading characters of their names.
+ *
+ * `spool` holds the temp files and must be on the same file system. Rejects at once, with what to do, if the folder cannot be
+ * used.
+ */
+export async function openLocalStore({ root, spool }: { root: string; spool: Spool }): Promise<Store> {
+  const sync = folderSync()
+  await mkdir(root, { recursive: true, mode: 0o750 })
+  await probe(root, spool)
+
+  const folderOf = (key: string) => join(root, shardOf(key))
+  const pathOf = (key: string) => join(folderOf(key), key)
+
+  /** Gives the file its final name, in a folder that a sweep may remove at any moment before. */
+  async function publish(temp: string, key: string): Promise<void> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await linkOrRename(temp, pathOf(key))
+      } catch (error) {
+        if (codeOf(error) === 'EEXIST') throw new ObjectExists(key)
+        if (codeOf(error) !== 'ENOENT' || attempt === 3) throw error
+        await mkdir(folderOf(key), { recursive: true, mode: 0o750 })
+        await sync(root)
+      }
+    }
+  }
+
+  return {
+    async put(key, staged, { signal } = {}) {
+      signal?.throwIfAborted()
+      let temp: TempFile | undefined
+      try {
+        if (staged.path === undefined) temp = await writeTemp(spool, staged, signal)
+        const path = staged.path ?? temp?.path ?? ''
+        if (temp === undefined) await syncFile(path, staged.size)
+        signal?.throwIfAborted()
+        await publish(path, key)
+        await sync(folderOf(key)).catch(async (error) => {
+          await unlink(pathOf(key))
+          throw error
+        })
+      } catch (error) {
+        throw signal?.aborted && error === signal.reason
+          ? error
+          : storeFailure(error, 'cannot store an image')
+      } finally {
+        await temp?.remove()
+      }
+    },
+
+    async stat(key) {
+      try {
+        const found = await lstat(pathOf(key))
+        if (!found.isFile()) throw new ObjectNotFound(key)
+        return { size: found.size }
+      } catch (error) {
+        throw readFailure(error, key)
+      }
+    },
+
+    async open(key, { range, signal } = {}) {
+      signal?.throwIfAborted()
+      let handle: FileHandle | undefined
+      try {
+        handle = await open(pathOf(key), constants.O_RDONLY | constants.O_NOFOLLOW)
+        const { size } = await handle.stat()
+        return { size, body: handle.createReadStream({ ...range, highWaterMark: 256 * 1024 }) }
+      } catch (error) {
+        await handle?.close()
+        throw readFailure(error, key)
+      }
+    },
+
+    async delete(key) {
+      try {
+        await unlink(pathOf(key))
+        await rmdir(folderOf(key))
+      } catch (error) {
+        // Nothing to delete, or other images in the folder.
+        if (!['ENOENT', 'ENOTEMPTY', 'EEXIST'].includes(codeOf(error)))
+          throw storeFailure(error, 'cannot delete an image')
+      }
+    },
+
+    async *list({ before = '~' } = {}) {
+      const shards = (await names(root)).filter((name) => SHARD.test(name) && name < before)
+      for (const shard of shards) {
+        for (const key of await names(join(root, shard), { mayBeMissing: true })) {
+          if (!KEY.test(key) || shardOf(key) !== shard || key >= before) continue
+          const found = await lstat(join(root, shard, key)).catch(missingIsUndefined)
+          if (found?.isFile()) yield { key, size: found.size }
+        }
+      }
+    },
+
+    async check() {
+      const temp = await spool.create()
+      await temp.remove()
+      await names(root)
+    },
+
+    async close() {},
+  }
+}
+
+function shardOf(key: string): string {
+  if (!KEY.test(key)) throw new TypeError('not an image name')
+  return key.slice(0, key.startsWith(NEVER) ? NEVER.length + SHARD_WIDTH : SHARD_WIDTH)
+}
+
+/** Proves at start that a temp file can be made and given a name below `root`. */
+async function probe(root: string, spool: Spool): Promise<void> {
+  const temp = await spool.create()
+  const target = join(root, '.probe')
+  try {
+    await temp.close()
+    await unlink(target).catch(missingIsUndefined)
+    await linkOrRename(temp.path, target)
+    await unlink(target)
+  } catch (error) {
+    const advice =
+      codeOf(error) === 'EXDEV' ? ` and ${spool.dir} must be on one file system` : ' must be writable'
+    throw new StoreError(`${root}${advice}`, { cause: error })
+  } finally {
+    await temp.remove()
+  }
+}
+
+/** `link` refuses a name that exists; where there are no hard links, a look and a `rename` must do. */
+async function linkOrRename(from: string, to: string): Promise<void> {
+  try {
+    await link(from, to)
+  } catch (error) {
+    if (!NO_LINKS.has(codeOf(error))) throw error
+    if ((await lstat(to).catch(missingIsUndefined)) !== undefined)
+      throw Object.assign(new Error(), { code: 'EEXIST' })
+    await rename(from, to)
+  }
+}
+
+async function writeTemp(spool: Spool, staged: StagedBytes, signal?: AbortSignal): Promise<TempFile> {
+  const temp = await spool.create()
+  let written = 0
+  try {
+    // Iterating a stream destroys it when the loop is left early.
+    for await (const chunk of staged.bytes === undefined ? staged.open() : [staged.bytes]) {
+      signal?.throwIfAborted()
+      await temp.write(chunk)
+      written += chunk.length
+    }
+    if (written !== staged.size) throw new StoreError('the staged bytes are not as many as announced')
+    await temp.close({ sync: true })
+    return temp
+  } catch (error) {
+    await temp.remove()
+    throw error
+  }
+}
+
+/** Makes the bytes of a staged file durable. */
+async function syncFile(path: string, size: number): Promise<void> {
+  await using file = await open(path, 'r+')
+  if ((await file.stat()).size !== size) throw new StoreError('the staged bytes are not as many as announced')
+  await file.datasync()
+}
+
+/** A folder's entries in the order of their names. A shard may vanish while it is looked for; the root may not. */
+async function names(folder: string, { mayBeMissing } = { mayBeMissing: false }): Promise<string[]> {
+  try {
+    return (await readdir(folder)).sort()
+  } catch (error) {
+    if (mayBeMissing && codeOf(error) === 'ENOENT') return []
+    throw storeFailure(error, 'cannot list images')
+  }
+}
+
+function readFailure(error: unknown, key: string): Error {
+  // ELOOP: a symbolic link, which this store never makes.
+  return ['ENOENT', 'ELOOP'].includes(codeOf(error))
+    ? new ObjectNotFound(key)
+    : storeFailure(error, 'cannot read an image')
+}
+
+function missingIsUndefined(error: unknown): undefined {
+  if (codeOf(error) !== 'ENOENT') throw error
+}
+
+function codeOf(error: unknown): string {
+  return (error as NodeJS.ErrnoException).code ?? ''
+}

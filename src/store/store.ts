@@ -1,0 +1,87 @@
+import type { Readable } from 'node:stream'
+
+/**
+ * Where images are kept: bytes under names, and nothing else.
+ *
+ * A store knows nothing of HTTP, of keys or of expiry. Its keys are image names made by `name.ts`, so that their order is the
+ * order in which they expire. `test/store/contract.ts` is this contract as tests, and every store passes it.
+ *
+ * Promised by every store:
+ *
+ * - An object is visible only when it is whole and durable, and never changes afterwards.
+ * - A failed or aborted `put` leaves nothing: no object and no temp file.
+ * - "Not found" is `ObjectNotFound`; "no space" is `StorageFull`; any other failure is a `StoreError` with its cause.
+ *
+ * Not promised: that a body being read survives a `delete` (it does on local disk), that `list` sees what is put or deleted
+ * while it runs, and that two `put`s of one key at the same moment are told apart (names are random, so it never happens).
+ */
+export interface Store {
+  /** Stores an object. Rejects with `ObjectExists` rather than replace one, and with the signal's reason if aborted. */
+  put(key: string, staged: StagedBytes, options?: { signal?: AbortSignal }): Promise<void>
+
+  /** Size in bytes. */
+  stat(key: string): Promise<{ size: number }>
+
+  /**
+   * Opens an object, or the bytes of it from `start` to `end`, both included. The body is really open when this resolves; the
+   * caller reads it to its end or destroys it. `size` is the whole object's. The caller has checked the range against it.
+   */
+  open(
+    key: string,
+    options?: { range?: { start: number; end: number }; signal?: AbortSignal },
+  ): Promise<{ size: number; body: Readable }>
+
+  /** Removes an object; resolves if there is none. */
+  delete(key: string): Promise<void>
+
+  /**
+   * Every key below `before` (or every key), ascending, with its size in bytes. A page that fails is thrown, never taken
+   * for the end. Files that are not objects are never listed.
+   */
+  list(options?: { before?: string }): AsyncIterable<{ key: string; size: number }>
+
+  /** Cheap proof that the store can be read and written. Rejects with the reason if not. */
+  check(): Promise<void>
+
+  /** Frees sockets and handles; idempotent. */
+  close(): Promise<void>
+}
+
+/** The bytes that a `put` is given: whole and unchanging until it ends, readable any number of times. */
+export interface StagedBytes {
+  readonly size: number
+  /** The bytes themselves, where they are few enough to be kept in memory. */
+  readonly bytes?: Buffer | undefined
+  /** A file that holds them, where they are not. A store may give it a second name, but neither changes nor removes it. */
+  readonly path?: string | undefined
+  /** Reads them from the start. */
+  open(): Readable
+}
+
+/** A store failed; `cause` says how. */
+export class StoreError extends Error {
+  override name = 'StoreError'
+}
+
+export class ObjectNotFound extends StoreError {
+  override name = 'ObjectNotFound'
+}
+
+export class ObjectExists extends StoreError {
+  override name = 'ObjectExists'
+}
+
+/** There is no space, or less than is to be kept free. */
+export class StorageFull extends StoreError {
+  override name = 'StorageFull'
+}
+
+const FULL_CODES = new Set(['ENOSPC', 'EDQUOT'])
+
+/** A failure of the file system as a store's: what already is one stays as it is. */
+export function storeFailure(error: unknown, message: string): Error {
+  if (error instanceof StoreError) return error
+  const { code } = error as NodeJS.ErrnoException
+  const Kind = code !== undefined && FULL_CODES.has(code) ? StorageFull : StoreError
+  return new Kind(code === undefined ? message : `${message} (${code})`, { cause: error })
+}

@@ -1,0 +1,36 @@
+import ipaddr from 'ipaddr.js'
+import type { Config } from './config.ts'
+
+/** What a first start shows, once: where the server is, the key that was made, and a line to paste. */
+export function startupNotice(
+  url: string,
+  key: string,
+  config: Pick<Config, 'dataDir' | 'publicUrl'>,
+): string {
+  return `
+  Layover is running at ${url}
+
+  Your API key, shown only this once (${config.dataDir}/keys.json keeps its hash):
+
+      ${key}
+
+  Upload an image:
+
+      curl -H "Authorization: Bearer ${key}" -F file=@photo.jpg ${url}/api/upload
+
+`
+}
+
+/** Why no model's servers could fetch from this address, if there is a reason to think so. */
+export function unreachableBecause(address: string): string | undefined {
+  const { hostname, protocol } = new URL(address)
+  const host = hostname.replace(/^\[|\]$/g, '')
+  if (host === 'localhost' || host.endsWith('.localhost')) return '"localhost" is only this machine'
+  if (ipaddr.isValid(host)) {
+    return ipaddr.process(host).range() === 'unicast' ? undefined : `${host} is not a public address`
+  }
+  if (!host.includes('.') || /\.(local|internal|lan|home|test|invalid|home\.arpa)$/.test(host)) {
+    return `"${host}" is not a public name`
+  }
+  return protocol === 'http:' ? 'most of them only fetch https' : undefined
+}
