@@ -10,9 +10,9 @@ import {
   LogController,
 } from 'fastify'
 import type { Config } from './config.ts'
-import { answerBrokenRequest, closeAtStop, continueWhenWanted } from './connection.ts'
+import { answerBrokenRequest, closeAtStop, continueWhenWanted, isHoldingBack } from './connection.ts'
 import { asEnvelope, asErrorObject, type Problem, problem } from './errors.ts'
-import { hasUnreadBody, lingering } from './linger.ts'
+import { lingering } from './linger.ts'
 import { type ImageName, imagePath } from './name.ts'
 import { toProblem } from './problem-of.ts'
 import { apiUpload } from './routes/api-upload.ts'
@@ -38,11 +38,20 @@ export async function buildApp({ log, now = Date.now, ...rest }: AppOptions): Pr
     genReqId: () => randomUUID(),
     requestTimeout: config.uploadTimeout * 1000,
     connectionTimeout: config.idleTimeout * 1000,
-    http: { headersTimeout: HEADERS_TIMEOUT * 1000, connectionsCheckingInterval: 1000 },
+    // Node takes the longer of the two for the whole request.
+    http: {
+      headersTimeout: Math.min(HEADERS_TIMEOUT, config.uploadTimeout) * 1000,
+      connectionsCheckingInterval: 1000,
+    },
     clientErrorHandler: answerBrokenRequest,
     frameworkErrors: (_error, request, reply) => answer(request, reply, problem('request_malformed')),
   })
-  const urlOf = (name: ImageName) => `${publicUrlOf(app, config)}${config.uploadPath}/${imagePath(name)}`
+  let base = ''
+  // Kept from when the server listens: one that is stopping has no port any more, but still gives answers.
+  app.addHook('onListen', async () => {
+    base = publicUrlOf(app, config)
+  })
+  const urlOf = (name: ImageName) => `${base}${config.uploadPath}/${imagePath(name)}`
   const deps: Deps = { ...rest, now, urlOf }
 
   closeAtStop(app)
@@ -81,9 +90,13 @@ function answer(request: FastifyRequest, reply: FastifyReply, problem: Problem) 
     .headers({ 'cache-control': 'no-store', ...problem.headers })
     .header('x-content-type-options', 'nosniff')
     .type('application/json; charset=utf-8')
-  if (!hasUnreadBody(request.raw)) return reply.send(text)
-  reply.headers({ connection: 'close', 'content-length': Buffer.byteLength(text) })
-  return reply.send(lingering(request.raw, text))
+  const { 'content-length': length, 'transfer-encoding': encoding } = request.headers
+  const hasBody = encoding !== undefined || Number(length ?? 0) > 0
+  if (!hasBody) return reply.send(text)
+  // The body may not have been read to its end, so the connection is of no further use.
+  reply.header('connection', 'close')
+  if (isHoldingBack(request.raw)) return reply.send(text)
+  return reply.header('content-length', Buffer.byteLength(text)).send(lingering(request.raw, text))
 }
 
 /** One line a request, when its connection is done with it. The query is left out, as it may hold what nobody should see. */

@@ -6,19 +6,26 @@ import { asEnvelope, asErrorObject, type Problem, problem } from './errors.ts'
 /** How often connections that have become idle are looked for while stopping, in milliseconds. */
 const IDLE_CHECK = 100
 
+/** Requests whose clients hold their bodies back until they are told to go on. */
+const holdingBack = new WeakSet<IncomingMessage>()
+
 /**
  * Sends `100 Continue` only when somebody is about to read the body, so that a request that is refused by its headers costs its
  * client no upload.
  */
 export function continueWhenWanted(app: FastifyInstance): void {
-  const waiting = new WeakSet<IncomingMessage>()
   app.server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
-    waiting.add(request)
+    holdingBack.add(request)
     app.server.emit('request', request, response)
   })
   app.addHook('preParsing', async (request, reply) => {
-    if (waiting.delete(request.raw)) reply.raw.writeContinue()
+    if (holdingBack.delete(request.raw)) reply.raw.writeContinue()
   })
+}
+
+/** Whether the client of this request still waits to be told to send its body. */
+export function isHoldingBack(request: IncomingMessage): boolean {
+  return holdingBack.has(request)
 }
 
 /**

@@ -96,7 +96,10 @@ export async function openSecret(config: { dataDir: string; secret?: Buffer | un
 /** An `onRequest` hook that lets in only requests with a known key, before any of the body is read. */
 export function authenticate(keyring: Keyring) {
   return async (request: FastifyRequest): Promise<void> => {
-    const presented = /^bearer +(\S+) *$/i.exec(request.headers.authorization ?? '')?.[1]
+    const { authorization } = request.raw.headers
+    // Libraries log a request's headers at their most talkative; from here on the key is not among them.
+    delete request.raw.headers.authorization
+    const presented = /^bearer +(\S+) *$/i.exec(authorization ?? '')?.[1]
     if (presented === undefined) throw problem('key_missing')
     const key = keyring.find(presented)
     if (key === undefined) throw problem('key_wrong')

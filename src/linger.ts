@@ -22,12 +22,6 @@ export function lingering(raw: IncomingMessage, text: string): Readable {
   )
 }
 
-/** Whether the client may still be sending a body. */
-export function hasUnreadBody(raw: IncomingMessage): boolean {
-  const { 'content-length': length = '0', 'transfer-encoding': encoding } = raw.headers
-  return !raw.complete && (encoding !== undefined || Number(length) > 0)
-}
-
 async function bodyDiscarded(raw: IncomingMessage): Promise<void> {
   raw.unpipe()
   raw.resume()

@@ -22,7 +22,9 @@ async function start(): Promise<void> {
   const log = pino({ level: config.logLevel })
   const { keyring, secret, spool, store } = await openAll(config)
   const app = await buildApp({ config, store, spool, keyring, secret, log })
-  await app.listen({ host: config.host, port: config.port, listenTextResolver: () => 'listening' })
+  await app
+    .listen({ host: config.host, port: config.port, listenTextResolver: () => 'listening' })
+    .catch(explainPort)
 
   const url = publicUrlOf(app, config)
   if (keyring.firstKey) process.stdout.write(startupNotice(url, keyring.firstKey, config))
@@ -33,7 +35,7 @@ async function start(): Promise<void> {
 
   const stopSweeping = new AbortController()
   void sweepRegularly({ config, store, spool, log, signal: stopSweeping.signal })
-  stopOnSignal({ app, store, config, log, stopSweeping })
+  stopOnSignal({ app, store, spool, config, log, stopSweeping })
 }
 
 /** Takes variables from `.env`, if there is one, for what the environment itself does not set. */
@@ -72,6 +74,14 @@ async function openStore(config: Config, spool: Spool): Promise<Store> {
   return openLocalStore({ root: join(config.dataDir, 'images'), spool })
 }
 
+function explainPort(error: NodeJS.ErrnoException & { port?: number }): never {
+  if (error.code === 'EADDRINUSE')
+    throw new ConfigError(`PORT: ${error.port} is taken by another program; set another`)
+  if (error.code === 'EACCES')
+    throw new ConfigError(`PORT: this user may not listen on ${error.port}; set one above 1023`)
+  throw error
+}
+
 interface Sweeping {
   readonly config: Config
   readonly store: Store
@@ -99,13 +109,14 @@ async function sweepRegularly({ config, store, spool, log, signal }: Sweeping): 
 interface Stopping {
   readonly app: FastifyInstance
   readonly store: Store
+  readonly spool: Spool
   readonly config: Config
   readonly log: Logger
   readonly stopSweeping: AbortController
 }
 
 /** On SIGTERM, SIGINT or an error that nobody caught: takes nothing new, lets what is under way finish, and ends. */
-function stopOnSignal({ app, store, config, log, stopSweeping }: Stopping): void {
+function stopOnSignal({ app, store, spool, config, log, stopSweeping }: Stopping): void {
   const limit = config.stopTimeout * 1000
   closeWithGrace({ delay: limit + 5000, logger: log }, async ({ signal, err }) => {
     if (err) log.fatal({ err }, 'stopping after an error')
@@ -114,6 +125,7 @@ function stopOnSignal({ app, store, config, log, stopSweeping }: Stopping): void
     const cut = setTimeout(() => app.server.closeAllConnections(), limit)
     await app.close()
     clearTimeout(cut)
+    await spool.close()
     await store.close()
     log.info('stopped')
   })
@@ -122,8 +134,8 @@ function stopOnSignal({ app, store, config, log, stopSweeping }: Stopping): void
 try {
   await start()
 } catch (error) {
-  const { code, message } = error as NodeJS.ErrnoException
-  const isExpected = error instanceof ConfigError || error instanceof StoreError || code === 'EADDRINUSE'
-  process.stderr.write(`Layover cannot start. ${isExpected ? message : (error as Error).stack}\n`)
+  const { message, stack } = error as Error
+  const isExpected = error instanceof ConfigError || error instanceof StoreError
+  process.stderr.write(`Layover cannot start. ${isExpected ? message : stack}\n`)
   process.exit(1)
 }

@@ -20,6 +20,7 @@ export interface ImageAnswer {
 }
 
 export interface ImageRequest {
+  readonly method: string
   readonly headers: IncomingHttpHeaders
   readonly name: ImageName
   /** Of the whole image, in bytes. */
@@ -33,7 +34,7 @@ export interface ImageRequest {
  *
  * The answer depends on nothing but the image, the time, and the conditional and range headers.
  */
-export function serve({ headers, name, size, now }: ImageRequest): ImageAnswer {
+export function serve({ method, headers, name, size, now }: ImageRequest): ImageAnswer {
   const etag = `"${name.text}"`
   const modified = name.created
   const validators = {
@@ -46,7 +47,9 @@ export function serve({ headers, name, size, now }: ImageRequest): ImageAnswer {
   if (isUnchanged(headers, etag, modified)) return { status: 304, headers: validators }
 
   const whole = { start: 0, end: size - 1 }
-  const range = rangeApplies(headers, etag, modified) ? parseRange(headers.range, size) : undefined
+  // Only GET has ranges (14.2): HEAD says what the whole would be.
+  const wantsRange = method === 'GET' && rangeApplies(headers, etag, modified)
+  const range = wantsRange ? parseRange(headers.range, size) : undefined
   if (range === 'unsatisfiable') return { status: 416, headers: { 'content-range': `bytes */${size}` } }
   const { start, end } = range ?? whole
   return {

@@ -29,6 +29,8 @@ export interface Spool {
   headroom(): Promise<number>
   /** Removes what processes that are gone left behind, and what is older than `maxAge`. Answers how many. */
   sweep(now: number): Promise<number>
+  /** Removes what this process has not finished, as nobody will any more. */
+  close(): Promise<void>
 }
 
 export interface SpoolOptions {
@@ -86,6 +88,11 @@ export async function openSpool({ dir, minFree, maxAge }: SpoolOptions): Promise
         if (gone) removed += 1
       }
       return removed
+    },
+
+    async close() {
+      await Promise.all([...own].map((name) => unlink(join(dir, name)).catch(ignoreMissing)))
+      own.clear()
     },
   }
 }

@@ -7,7 +7,7 @@ import type { Spool, TempFile } from './spool.ts'
 import type { StagedBytes } from './store/store.ts'
 
 /** How much of a body is held in memory before it goes to a temp file, and the size of each write to that file. */
-const HELD_BYTES = 256 * 1024
+const HELD_BYTES = 128 * 1024
 /** What file-type needs at the most to name a format. */
 const SAMPLE_BYTES = 4100
 

@@ -24,7 +24,7 @@ export function images(app: FastifyInstance, { config, store, now }: Deps): void
       if (isPlain) opened = await store.open(name.text)
       const size = opened?.size ?? (await store.stat(name.text)).size
 
-      const answer = serve({ headers, name, size, now: now() })
+      const answer = serve({ method, headers, name, size, now: now() })
       if (answer.status === 412) throw problem('precondition_failed')
       if (answer.status === 416)
         throw problemWith('range_not_satisfiable', { headers: answer.headers }, { size })

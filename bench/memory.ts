@@ -1,0 +1,53 @@
+import { readFile } from 'node:fs/promises'
+import { pngOfSize } from '../test/support/images.ts'
+import { uploadOf } from '../test/support/multipart.ts'
+import { startServer } from '../test/support/server.ts'
+import { openSocket, parseResponse, requestHead } from '../test/support/socket.ts'
+
+/**
+ * How much memory the server process takes while many large uploads are under way at once: `npm run bench:memory`.
+ *
+ * The peak is the kernel's own count of the process (VmHWM), so this runs on Linux alone.
+ */
+
+const UPLOADS = 64
+const SIZE = 20 * 1024 ** 2
+const LIMIT_MB = 250
+
+await using server = await startServer()
+const form = uploadOf(pngOfSize(SIZE))
+const head = requestHead('POST /api/upload', {
+  Authorization: `Bearer ${server.key()}`,
+  'Content-Type': form.contentType,
+  'Content-Length': form.body.length,
+})
+
+async function upload(): Promise<number> {
+  const socket = await openSocket(Number(new URL(server.url).port))
+  socket.write(head)
+  socket.write(form.body)
+  const chunks: Buffer[] = []
+  for await (const chunk of socket) chunks.push(chunk)
+  return parseResponse(Buffer.concat(chunks)).status
+}
+
+/** Megabytes from a line of /proc/PID/status. */
+async function memory(line: 'VmRSS' | 'VmHWM'): Promise<number> {
+  const status = await readFile(`/proc/${server.pid}/status`, 'utf8')
+  return Math.round(Number(new RegExp(`${line}:\\s+(\\d+)`).exec(status)?.[1]) / 1024)
+}
+
+const idle = await memory('VmRSS')
+const begun = performance.now()
+const statuses = await Promise.all(Array.from({ length: UPLOADS }, upload))
+const seconds = (performance.now() - begun) / 1000
+const peak = await memory('VmHWM')
+const stored = statuses.filter((status) => status === 200).length
+
+console.log(
+  `${UPLOADS} parallel uploads of ${SIZE / 1024 ** 2} MB, ${stored} stored, in ${seconds.toFixed(1)} s`,
+)
+console.log(
+  `RSS: ${idle} MB idle, ${peak} MB at its peak (limit ${LIMIT_MB} MB: ${peak < LIMIT_MB ? 'met' : 'not met'})`,
+)
+process.exitCode = stored === UPLOADS && peak < LIMIT_MB ? 0 : 1

@@ -1,0 +1,76 @@
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { pino } from 'pino'
+import { buildApp } from '../../src/app.ts'
+import { type Config, loadConfig } from '../../src/config.ts'
+import { openKeyring } from '../../src/keys.ts'
+import { openSpool } from '../../src/spool.ts'
+import { openLocalStore } from '../../src/store/local.ts'
+import type { Store } from '../../src/store/store.ts'
+
+export const apiKey = 'test-key-of-24-characters'
+export const authorization = `Bearer ${apiKey}`
+
+/** A server inside the test's process, on a real socket and a real folder. */
+export interface TestApp extends AsyncDisposable {
+  readonly port: number
+  readonly url: string
+  readonly store: Store
+  readonly server: import('node:http').Server
+  /** Names of all files below the data folder but for its own: images and temp files. */
+  files(): Promise<string[]>
+}
+
+export interface TestAppOptions {
+  /** Environment variables. */
+  readonly env?: Record<string, string>
+  readonly now?: () => number
+  /** Stands between the app and its store, to make it fail. */
+  readonly wrap?: (store: Store) => Store
+  /** Receives each log line. */
+  readonly onLog?: (line: string) => void
+}
+
+export async function startApp({ env = {}, now, wrap, onLog }: TestAppOptions = {}): Promise<TestApp> {
+  const dir = await mkdtemp(join(tmpdir(), 'layover-'))
+  const config: Config = loadConfig({
+    DATA_DIR: dir,
+    API_KEYS: `tester:${apiKey}`,
+    MIN_FREE_SPACE: '0',
+    ...env,
+  })
+  const spool = await openSpool({ dir: join(dir, 'tmp'), minFree: config.minFreeSpace, maxAge: 3600 })
+  const local = await openLocalStore({ root: join(dir, 'images'), spool })
+  const store = wrap ? wrap(local) : local
+  const app = await buildApp({
+    config,
+    store,
+    spool,
+    keyring: await openKeyring(config),
+    secret: Buffer.alloc(32, 7),
+    log: onLog ? pino({ level: 'trace' }, { write: onLog }) : pino({ level: 'silent' }),
+    ...(now && { now }),
+  })
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  const { port } = app.server.address() as AddressInfo
+  return {
+    port,
+    url: `http://127.0.0.1:${port}`,
+    store,
+    server: app.server,
+    files: () => filesBelow(dir),
+    async [Symbol.asyncDispose]() {
+      app.server.closeAllConnections()
+      await app.close()
+      await rm(dir, { recursive: true })
+    },
+  }
+}
+
+/** Names of the images and temp files of a data folder. */
+export async function filesBelow(dir: string): Promise<string[]> {
+  const entries = await readdir(dir, { recursive: true, withFileTypes: true })
+  return entries.filter((entry) => entry.isFile() && entry.parentPath !== dir).map(({ name }) => name)
+}

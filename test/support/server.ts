@@ -1,0 +1,93 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { filesBelow } from './app.ts'
+
+const main = join(import.meta.dirname, '../../src/main.ts')
+
+/** A started server process. Disposing of it kills it, and removes its data folder unless that was given. */
+export interface ServerProcess extends AsyncDisposable {
+  readonly url: string
+  readonly dataDir: string
+  readonly pid: number
+  /** Everything it has printed. */
+  output(): string
+  /** The key that the first start showed. */
+  key(): string
+  /** Images and temp files. */
+  files(): Promise<string[]>
+  /** Sends a signal and resolves with how the process ended. */
+  stop(signal: NodeJS.Signals): Promise<{ code: number | null; signal: NodeJS.Signals | null }>
+}
+
+export interface ServerOptions {
+  readonly env?: Record<string, string>
+  /** Start again on an older folder. */
+  readonly dataDir?: string
+}
+
+/** Starts `src/main.ts` as `npm start` does, with no variables but those given, and waits until it is ready. */
+export async function startServer({ env = {}, dataDir }: ServerOptions = {}): Promise<ServerProcess> {
+  const dir = dataDir ?? (await mkdtemp(join(tmpdir(), 'layover-')))
+  const { child, output } = launch({ PORT: '0', DATA_DIR: dir, ...env })
+  const url = await ready(child, output)
+  return {
+    url,
+    dataDir: dir,
+    pid: child.pid ?? 0,
+    output,
+    key: () => /sk-layover-[\w-]+/.exec(output())?.[0] ?? '',
+    files: () => filesBelow(dir),
+    stop: (signal) => end(child, signal),
+    async [Symbol.asyncDispose]() {
+      await end(child, 'SIGKILL')
+      if (dataDir === undefined) await rm(dir, { recursive: true, force: true })
+    },
+  }
+}
+
+/** Starts a server that is expected to end by itself. */
+export async function failToStart(
+  env: Record<string, string>,
+): Promise<{ code: number | null; output: string }> {
+  const { child, output } = launch({ PORT: '0', ...env })
+  const { code } = await ended(child)
+  return { code, output: output() }
+}
+
+function launch(env: Record<string, string>) {
+  // The test's own folder, so that no `.env` of the developer's counts.
+  const child = spawn(process.execPath, [main], { cwd: tmpdir(), env: { PATH: process.env.PATH, ...env } })
+  let text = ''
+  const append = (chunk: Buffer) => {
+    text += chunk
+  }
+  child.stdout.on('data', append)
+  child.stderr.on('data', append)
+  return { child, output: () => text }
+}
+
+async function ready(child: ChildProcess, output: () => string): Promise<string> {
+  const limit = AbortSignal.timeout(20_000)
+  for (;;) {
+    const line = output()
+      .split('\n')
+      .find((line) => line.includes('"msg":"ready"'))
+    if (line !== undefined) return JSON.parse(line).url
+    if (child.exitCode !== null) throw new Error(`the server did not start:\n${output()}`)
+    await Promise.race([once(child.stdout ?? child, 'data', { signal: limit }), once(child, 'close')])
+  }
+}
+
+async function end(child: ChildProcess, signal: NodeJS.Signals) {
+  const result = ended(child)
+  child.kill(signal)
+  return result
+}
+
+async function ended(child: ChildProcess) {
+  if (child.exitCode === null && child.signalCode === null) await once(child, 'close')
+  return { code: child.exitCode, signal: child.signalCode }
+}

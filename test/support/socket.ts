@@ -1,0 +1,56 @@
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import { buffer } from 'node:stream/consumers'
+
+export interface RawResponse {
+  readonly status: number
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: Buffer
+}
+
+/** A bare connection, for requests that no client library would send. */
+export async function openSocket(port: number): Promise<Socket> {
+  const socket = connect({ host: '127.0.0.1', port })
+  await once(socket, 'connect')
+  // A reset is an outcome that a test looks at through what arrived, not an exception.
+  socket.on('error', () => {})
+  return socket
+}
+
+/** Sends bytes and reads all that comes back until the server closes the connection. */
+export async function exchange(port: number, ...pieces: (Buffer | string)[]): Promise<RawResponse> {
+  const socket = await openSocket(port)
+  for (const piece of pieces) socket.write(piece)
+  return parseResponse(await buffer(socket))
+}
+
+/** The head of a request; `Connection: close` unless the headers say otherwise. */
+export function requestHead(line: string, headers: Readonly<Record<string, string | number>> = {}): string {
+  const all = { Host: 'localhost', Connection: 'close', ...headers }
+  const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`)
+  return `${line} HTTP/1.1\r\n${lines.join('')}\r\n`
+}
+
+/** Reads one response from bytes; a 100 Continue before it is passed over. */
+export function parseResponse(bytes: Buffer): RawResponse {
+  const end = bytes.indexOf('\r\n\r\n')
+  const [statusLine = '', ...lines] = bytes.toString('latin1', 0, end).split('\r\n')
+  const status = Number(statusLine.split(' ')[1])
+  if (status === 100) return parseResponse(bytes.subarray(end + 4))
+  const headers = Object.fromEntries(
+    lines.map((line) => [
+      line.slice(0, line.indexOf(':')).toLowerCase(),
+      line.slice(line.indexOf(':') + 1).trim(),
+    ]),
+  )
+  return { status, headers, body: bytes.subarray(end + 4) }
+}
+
+/** Waits until `check` is true: for what another process or a closed connection brings about. */
+export async function eventually(check: () => boolean | Promise<boolean>, limit = 10_000): Promise<void> {
+  const deadline = Date.now() + limit
+  while (!(await check())) {
+    if (Date.now() > deadline) throw new Error('it did not come about in time')
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
