@@ -11,14 +11,14 @@ import {
 } from 'fastify'
 import type { Config } from './config.ts'
 import { answerBrokenRequest, closeAtStop, continueWhenWanted, isHoldingBack } from './connection.ts'
-import { asEnvelope, asErrorObject, type Problem, problem } from './errors.ts'
+import { asEnvelope, asErrorObject, Problem, problem, problemWith } from './errors.ts'
 import { lingering } from './linger.ts'
 import { type ImageName, imagePath } from './name.ts'
-import { toProblem } from './problem-of.ts'
 import { apiUpload } from './routes/api-upload.ts'
 import type { Deps } from './routes/deps.ts'
 import { images } from './routes/images.ts'
 import { system } from './routes/system.ts'
+import { ObjectNotFound, StorageFull, StoreError } from './store/store.ts'
 
 /** Seconds in which a request's headers must have arrived. */
 const HEADERS_TIMEOUT = 10
@@ -43,6 +43,8 @@ export async function buildApp({ log, now = Date.now, ...rest }: AppOptions): Pr
       headersTimeout: Math.min(HEADERS_TIMEOUT, config.uploadTimeout) * 1000,
       connectionsCheckingInterval: 1000,
     },
+    // While stopping, what comes on a connection that is still open is answered, and the connection closed.
+    return503OnClosing: false,
     clientErrorHandler: answerBrokenRequest,
     frameworkErrors: (_error, request, reply) => answer(request, reply, problem('request_malformed')),
   })
@@ -76,6 +78,18 @@ export async function buildApp({ log, now = Date.now, ...rest }: AppOptions): Pr
 /** The address that clients know a listening server by, without a trailing slash. */
 export function publicUrlOf(app: FastifyInstance, { publicUrl }: Pick<Config, 'publicUrl'>): string {
   return publicUrl ?? `http://localhost:${(app.server.address() as AddressInfo).port}`
+}
+
+/** What a failure inside means for a client: the one place where that is decided. */
+function toProblem(error: unknown): Problem {
+  if (error instanceof Problem) return error
+  if (error instanceof ObjectNotFound) return problem('image_not_found')
+  if (error instanceof StorageFull) return problemWith('storage_full', { cause: error })
+  if (error instanceof StoreError) return problemWith('store_unavailable', { cause: error })
+  // The framework's own refusals, of headers and paths that make no sense.
+  const { statusCode } = error as { statusCode?: number }
+  if (statusCode !== undefined && statusCode < 500) return problemWith('request_malformed', { cause: error })
+  return problemWith('internal', { cause: error })
 }
 
 /** Answers with a problem, in the shape that the address speaks, so that the client gets to read it. */

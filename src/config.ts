@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { LONGEST_LIFETIME } from './name.ts'
 
 const SIZE_UNITS = { B: 1, KB: 1024, MB: 1024 ** 2, GB: 1024 ** 3 }
 const DURATION_UNITS = { s: 1, m: 60, h: 3600, d: 86_400 }
@@ -115,7 +116,11 @@ function orOff(read: (text: string, context: z.RefinementCtx) => number) {
 }
 
 function lifetime(text: string, context: z.RefinementCtx): number {
-  return text === 'never' ? Number.POSITIVE_INFINITY : quantity(DURATION_UNITS)(text, context)
+  if (text === 'never') return Number.POSITIVE_INFINITY
+  const seconds = quantity(DURATION_UNITS)(text, context)
+  return seconds > LONGEST_LIFETIME
+    ? refuse(context, `"${text}" is too long; for no end, say never`)
+    : seconds
 }
 
 function publicUrl(text: string, context: z.RefinementCtx): string {

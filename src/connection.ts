@@ -6,6 +6,9 @@ import { asEnvelope, asErrorObject, type Problem, problem } from './errors.ts'
 /** How often connections that have become idle are looked for while stopping, in milliseconds. */
 const IDLE_CHECK = 100
 
+/** How long a client that sent nonsense has to read what was wrong, in milliseconds. */
+const FAREWELL_TIME = 1000
+
 /** Requests whose clients hold their bodies back until they are told to go on. */
 const holdingBack = new WeakSet<IncomingMessage>()
 
@@ -48,7 +51,9 @@ export function closeAtStop(app: FastifyInstance): void {
  * known which address was meant, so the text comes in both shapes.
  */
 export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void {
-  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy()
+  // Node keeps the answer that is under way here. Once it has begun, nothing else may be written.
+  const { _httpMessage: answer } = socket as { _httpMessage?: ServerResponse }
+  if (error.code === 'ECONNRESET' || !socket.writable || answer?.headersSent) return void socket.destroy()
   const refusal = REFUSALS[error.code ?? ''] ?? problem('request_malformed')
   const text = JSON.stringify({ ...asEnvelope(refusal), ...asErrorObject(refusal) })
   socket.end(
@@ -62,6 +67,7 @@ export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket
       text,
     ].join('\r\n'),
   )
+  setTimeout(() => socket.destroy(), FAREWELL_TIME).unref()
 }
 
 const REFUSALS: Readonly<Record<string, Problem>> = {

@@ -89,7 +89,6 @@ const ERRORS = {
   request_malformed: entry(400, () => 'The request is malformed.'),
   storage_full: entry(507, () => 'The server has no space left for images. Tell its operator.'),
   store_unavailable: entry(503, () => 'The image store does not answer. Try again shortly.'),
-  server_stopping: entry(503, () => 'The server is restarting. Try again shortly.'),
   internal: entry(
     500,
     () => 'Something went wrong on the server. Its log tells what, under this request id.',
@@ -105,7 +104,6 @@ const HEADERS: { readonly [code in ErrorCode]?: Readonly<Record<string, string>>
   key_missing: { 'www-authenticate': 'Bearer realm="layover"' },
   key_wrong: { 'www-authenticate': 'Bearer realm="layover", error="invalid_token"' },
   store_unavailable: { 'retry-after': '5' },
-  server_stopping: { 'retry-after': '5' },
 }
 
 /** An error with an answer for the client; `message` is that answer, and `cause` is for the log alone. */

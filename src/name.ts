@@ -6,6 +6,8 @@ const DIGITS = '0123456789abcdefghjkmnpqrstvwxyz'
 const TIME_WIDTH = 7
 const RANDOM_WIDTH = 26
 const OWNER_WIDTH = 7
+/** The longest that an image can live without living forever, in seconds: a thousand years, for which its name has room. */
+export const LONGEST_LIFETIME = 1000 * 365 * 86_400
 const NEVER = 'z'.repeat(TIME_WIDTH)
 
 const SHAPE = /^([0-9a-hjkmnp-tv-z]{7})([0-9a-hjkmnp-tv-z]{7})([jpgw])[0-9a-hjkmnp-tv-z]{33}\.([a-z]+)$/

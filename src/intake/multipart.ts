@@ -72,8 +72,11 @@ function openForm(request: FastifyRequest, fields: Map<string, string>, maxBody:
   })
   breakdown.catch(() => {})
 
+  let isWatched = false
+
   /** The parser sees neither silence nor the size of the whole, so both are watched beside it. */
   function watch() {
+    isWatched = true
     let received = 0
     raw.on('data', (chunk: Buffer) => {
       received += chunk.length
@@ -90,7 +93,7 @@ function openForm(request: FastifyRequest, fields: Map<string, string>, maxBody:
         for (;;) {
           const next = parts.next()
           // Only now does the parser listen: a listener before it would take the first bytes away.
-          if (raw.listenerCount('timeout') === 0) watch()
+          if (!isWatched) watch()
           const { value: part, done } = await Promise.race([next, breakdown])
           if (done) return undefined
           if (part.type === 'file') return part

@@ -1,5 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import { problem } from '../errors.ts'
+import { LONGEST_LIFETIME } from '../name.ts'
 
 export interface UploadOptions {
   /** Seconds from upload to expiry; `Infinity` for never. */
@@ -19,11 +20,8 @@ export function readOptions(
   const given = query.expires_in ?? request.headers['x-layover-expires-in'] ?? fields.get('expires_in')
   if (given === undefined) return { lifetime: limits.lifetime }
   const lifetime = typeof given === 'string' && /^\d{1,12}$/.test(given) ? Number(given) : 0
-  if (lifetime < 1 || lifetime > Math.min(limits.maxLifetime, LONGEST)) {
+  if (lifetime < 1 || lifetime > Math.min(limits.maxLifetime, LONGEST_LIFETIME)) {
     throw problem('expires_in_invalid', { limit: limits.maxLifetime })
   }
   return { lifetime }
 }
-
-/** A thousand years, in seconds: an image's name has room for no later date. Who wants more wants "never". */
-const LONGEST = 1000 * 365 * 86_400

@@ -28,10 +28,9 @@ export function images(app: FastifyInstance, { config, store, now }: Deps): void
       if (answer.status === 412) throw problem('precondition_failed')
       if (answer.status === 416)
         throw problemWith('range_not_satisfiable', { headers: answer.headers }, { size })
-      reply.code(answer.status).headers(answer.headers)
-      if (method === 'HEAD' || answer.range === undefined) return reply.send()
-      opened ??= await store.open(name.text, { range: answer.range })
-      return reply.send(opened.body)
+      const wantsBody = method === 'GET' && answer.range !== undefined
+      if (wantsBody) opened ??= await store.open(name.text, { range: answer.range })
+      return reply.code(answer.status).headers(answer.headers).send(opened?.body)
     },
   })
 

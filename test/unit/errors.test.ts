@@ -1,0 +1,90 @@
+import { describe, expect, test } from 'vitest'
+import { asEnvelope, asErrorObject, type ErrorCode, type Problem, problem, problemWith } from '../../src/errors.ts'
+
+/** One problem of each code; a code that is missing here does not compile. */
+const all: Readonly<Record<ErrorCode, Problem>> = {
+  key_missing: problem('key_missing'),
+  key_wrong: problem('key_wrong'),
+  not_found: problem('not_found'),
+  method_not_allowed: problem('method_not_allowed', { allow: 'POST' }),
+  image_not_found: problem('image_not_found'),
+  image_expired: problem('image_expired', { expires: '2026-01-01T00:00:00.000Z' }),
+  range_not_satisfiable: problem('range_not_satisfiable', { size: 67 }),
+  precondition_failed: problem('precondition_failed'),
+  multipart_expected: problem('multipart_expected'),
+  multipart_malformed: problem('multipart_malformed'),
+  file_missing: problem('file_missing', { found: ['image', 'photo'] }),
+  too_many_files: problem('too_many_files'),
+  file_empty: problem('file_empty'),
+  file_too_large: problem('file_too_large', { limit: 20_971_520 }),
+  body_too_large: problem('body_too_large'),
+  format_unsupported: problem('format_unsupported'),
+  image_invalid: problem('image_invalid', { format: 'png', reason: 'it holds no pixels' }),
+  image_dimensions: problem('image_dimensions', { width: 70_000, height: 80_000, limit: 100_000_000 }),
+  expires_in_invalid: problem('expires_in_invalid', { limit: 259_200 }),
+  upload_incomplete: problem('upload_incomplete'),
+  upload_stalled: problem('upload_stalled'),
+  headers_too_large: problem('headers_too_large'),
+  request_malformed: problem('request_malformed'),
+  storage_full: problem('storage_full'),
+  store_unavailable: problem('store_unavailable'),
+  internal: problem('internal'),
+}
+
+describe.each(Object.entries(all))('%s', (code, problem) => {
+  test('tells what is wrong in whole sentences, under its own code and an error status', () => {
+    expect(problem.code).toBe(code)
+    expect(problem.message).toMatch(/^[A-Z].+\.$/s)
+    expect(problem.message).not.toMatch(/undefined|NaN|Infinity|\[object/)
+    expect(problem.status).toBeGreaterThanOrEqual(400)
+    expect(problem.status).toBeLessThan(600)
+  })
+
+  test('has exactly three members in the envelope of /api', () => {
+    expect(asEnvelope(problem)).toStrictEqual({ success: false, message: problem.message, data: null })
+  })
+
+  test('has the shape that OpenAI clients read elsewhere', () => {
+    expect(asErrorObject(problem)).toStrictEqual({
+      error: { message: problem.message, type: expect.stringMatching(/_error$/), code, param: null },
+    })
+  })
+})
+
+test.each([
+  ['key_wrong', 'authentication_error'],
+  ['key_missing', 'authentication_error'],
+  ['file_too_large', 'invalid_request_error'],
+  ['image_not_found', 'invalid_request_error'],
+  ['storage_full', 'server_error'],
+  ['internal', 'server_error'],
+] as const)('the type of %s is %s', (code, type) => {
+  expect(asErrorObject(all[code]).error.type).toBe(type)
+})
+
+test('the texts name the facts that the client needs', () => {
+  expect(all.file_too_large.message).toContain('20971520 bytes')
+  expect(all.image_expired.message).toContain('2026-01-01T00:00:00.000Z')
+  expect(all.range_not_satisfiable.message).toContain('67 bytes')
+  expect(all.image_dimensions.message).toMatch(/70000 × 80000.*100000000/)
+  expect(all.expires_in_invalid.message).toContain('at most 259200')
+  expect(all.file_missing.message).toContain('found: image, photo')
+  expect(problem('file_missing', { found: [] }).message).not.toContain('found')
+  expect(problem('expires_in_invalid', { limit: Number.POSITIVE_INFINITY }).message).not.toContain('at most')
+})
+
+test('the cause of a problem is kept for the log and is in neither answer', () => {
+  const cause = new Error('EIO at /var/lib/secret-place')
+  const failed = problemWith('store_unavailable', { cause })
+  expect(failed.cause).toBe(cause)
+  expect(JSON.stringify([asEnvelope(failed), asErrorObject(failed)])).not.toContain('secret-place')
+})
+
+test('a 401 says how to log in, a 503 when to come back, and headers of one answer are added to these', () => {
+  expect(all.key_missing.headers).toEqual({ 'www-authenticate': expect.stringContaining('Bearer') })
+  expect(all.key_wrong.headers).toEqual({ 'www-authenticate': expect.stringContaining('invalid_token') })
+  expect(problemWith('store_unavailable', { headers: { 'x-more': '1' } }).headers).toEqual({
+    'retry-after': '5',
+    'x-more': '1',
+  })
+})

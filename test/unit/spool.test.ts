@@ -1,0 +1,135 @@
+import { spawnSync } from 'node:child_process'
+import { readFile, stat, utimes, writeFile } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { openSpool } from '../../src/spool.ts'
+import { StorageFull, StoreError } from '../../src/store/store.ts'
+import { tempFolder, tempSpool } from './temp-folder.ts'
+
+const MAX_AGE = 3600
+
+/** The part of a temp file's name that says on which machine it was made. */
+async function thisMachine(): Promise<string> {
+  await using folder = await tempSpool()
+  await using temp = { ...(await folder.spool.create()), [Symbol.asyncDispose]: async () => {} }
+  await temp.remove()
+  return basename(temp.path).split('-')[0] ?? ''
+}
+
+const machine = await thisMachine()
+const nameOf = (pid: number | undefined, on = machine) => `${on}-${pid}-${'a'.repeat(32)}.part`
+
+/** A process id that was in use a moment ago and is not any more. */
+const deadPid = spawnSync(process.execPath, ['--version']).pid
+
+async function folderWith(name: string, { age }: { age: number }) {
+  const folder = await tempSpool()
+  const path = join(folder.path, name)
+  await writeFile(path, 'half an ima')
+  const touched = new Date(Date.now() - age * 1000)
+  await utimes(path, touched, touched)
+  return folder
+}
+
+describe('a sweep', () => {
+  test.each([
+    { title: 'what a dead process of this machine left, at once', name: nameOf(deadPid), age: 0 },
+    {
+      title: 'what an earlier process with our own id left, at once: containers reuse ids',
+      name: nameOf(process.pid),
+      age: 0,
+    },
+    {
+      title: 'what a live process has not touched for too long',
+      name: nameOf(process.ppid),
+      age: MAX_AGE + 60,
+    },
+    {
+      title: 'what another machine has not touched for too long',
+      name: nameOf(1, '00000000'),
+      age: MAX_AGE + 60,
+    },
+  ])('removes $title', async ({ name, age }) => {
+    await using folder = await folderWith(name, { age })
+    expect(await folder.spool.sweep(Date.now())).toBe(1)
+    expect(await folder.names()).toEqual([])
+  })
+
+  test.each([
+    { title: 'what a live process of this machine writes', name: nameOf(process.ppid), age: MAX_AGE - 60 },
+    { title: 'what another machine writes', name: nameOf(deadPid, '00000000'), age: MAX_AGE - 60 },
+    { title: 'an operator’s own file', name: 'notes.txt', age: 10 * MAX_AGE },
+    { title: 'a .part file of another program', name: 'download.part', age: 10 * MAX_AGE },
+    { title: 'a name with something before ours', name: `x${nameOf(deadPid)}`, age: 10 * MAX_AGE },
+    { title: 'a name with something after ours', name: `${nameOf(deadPid)}~`, age: 10 * MAX_AGE },
+  ])('leaves $title', async ({ name, age }) => {
+    await using folder = await folderWith(name, { age })
+    expect(await folder.spool.sweep(Date.now())).toBe(0)
+    expect(await folder.names()).toEqual([name])
+  })
+
+  test('leaves what this very process is writing', async () => {
+    await using folder = await tempSpool()
+    const temp = await folder.spool.create()
+    expect(await folder.spool.sweep(Date.now())).toBe(0)
+    expect(await folder.names()).toEqual([basename(temp.path)])
+    await temp.remove()
+  })
+
+  test('may run twice at once', async () => {
+    await using folder = await folderWith(nameOf(deadPid), { age: 0 })
+    const removed = await Promise.all([folder.spool.sweep(Date.now()), folder.spool.sweep(Date.now())])
+    expect(removed[0] + removed[1]).toBe(1)
+  })
+})
+
+describe('a temp file', () => {
+  test('holds what was written, in order, and is nobody else’s to read', async () => {
+    await using folder = await tempSpool()
+    const temp = await folder.spool.create()
+    await temp.write(Buffer.from('one '))
+    await temp.write(Buffer.alloc(0))
+    await temp.write(Buffer.from('two'))
+    await temp.close({ sync: true })
+    expect(await readFile(temp.path, 'utf8')).toBe('one two')
+    expect((await stat(temp.path)).mode & 0o007).toBe(0)
+  })
+
+  test('can be removed while open, after closing, and twice', async () => {
+    await using folder = await tempSpool()
+    const [open, closed] = [await folder.spool.create(), await folder.spool.create()]
+    await closed.close()
+    for (const temp of [open, closed, open, closed]) await temp.remove()
+    expect(await folder.names()).toEqual([])
+  })
+
+  test('in a folder that is gone is a store’s failure', async () => {
+    await using folder = await tempSpool()
+    await folder[Symbol.asyncDispose]()
+    await expect(folder.spool.create()).rejects.toBeInstanceOf(StoreError)
+  })
+})
+
+describe('free space', () => {
+  test('below the floor refuses new temp files and makes none', async () => {
+    await using folder = await tempFolder()
+    const spool = await openSpool({ dir: folder.path, minFree: Number.MAX_SAFE_INTEGER, maxAge: MAX_AGE })
+    await expect(spool.create()).rejects.toBeInstanceOf(StorageFull)
+    expect(await spool.headroom()).toBeLessThan(0)
+    expect(await folder.names()).toEqual([])
+  })
+
+  test('above the floor is what may still be used', async () => {
+    await using folder = await tempFolder()
+    const spool = await openSpool({ dir: folder.path, minFree: 1, maxAge: MAX_AGE })
+    expect(await spool.headroom()).toBeGreaterThan(0)
+    await (await spool.create()).remove()
+  })
+})
+
+test('the spool makes its folder, for its own user alone', async () => {
+  await using folder = await tempFolder()
+  const dir = join(folder.path, 'data/tmp')
+  await openSpool({ dir, minFree: 0, maxAge: MAX_AGE })
+  expect((await stat(dir)).mode & 0o777).toBe(0o700)
+})
