@@ -8,7 +8,7 @@ const PIXEL_UNITS = { MP: 1e6 }
 /** Every environment variable that Layover reads, with its default. `.env.example` says what each is for. */
 const variables = z.object({
   HOST: z.string().default('127.0.0.1'),
-  PORT: z.coerce.number().int().min(0).max(65_535).default(8080),
+  PORT: z.string().default('8080').transform(port),
   PUBLIC_URL: z.string().transform(publicUrl).optional(),
   UPLOAD_PATH: z.string().default('/uploads').transform(uploadPath),
   DATA_DIR: z.string().default('./data'),
@@ -51,9 +51,11 @@ export class ConfigError extends Error {
 export function loadConfig(environment: Readonly<Record<string, string | undefined>> = process.env): Config {
   const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''))
   const read = variables.safeParse(given)
-  const faults = read.success
-    ? contradictions(read.data)
-    : read.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`)
+  const issues = read.error?.issues ?? []
+  const faults = [
+    ...issues.map(({ path, message }) => `${path.join('.')}: ${message}`),
+    ...contradictions(given),
+  ]
   if (!read.success || faults.length > 0) {
     throw new ConfigError(
       `The configuration cannot be used:\n${faults.map((fault) => `  ${fault}`).join('\n')}`,
@@ -64,8 +66,10 @@ export function loadConfig(environment: Readonly<Record<string, string | undefin
 
 type Values = z.infer<typeof variables>
 
-function contradictions(values: Values): string[] {
-  const isTooLong = values.LIFETIME > (values.MAX_LIFETIME ?? values.LIFETIME)
+/** What is wrong between variables that may each be right, whatever else is wrong. */
+function contradictions(given: Readonly<Record<string, unknown>>): string[] {
+  const { data } = variables.pick({ LIFETIME: true, MAX_LIFETIME: true }).safeParse(given)
+  const isTooLong = data !== undefined && data.LIFETIME > (data.MAX_LIFETIME ?? data.LIFETIME)
   return isTooLong ? ['LIFETIME: is longer than MAX_LIFETIME; lower it or raise MAX_LIFETIME'] : []
 }
 
@@ -115,6 +119,11 @@ function orOff(read: (text: string, context: z.RefinementCtx) => number) {
   return (text: string, context: z.RefinementCtx): number => (text.trim() === '0' ? 0 : read(text, context))
 }
 
+function port(text: string, context: z.RefinementCtx): number {
+  const isPort = /^\d{1,5}$/.test(text) && Number(text) <= 65_535
+  return isPort ? Number(text) : refuse(context, `"${text}" is not a port from 0 to 65535`)
+}
+
 function lifetime(text: string, context: z.RefinementCtx): number {
   if (text === 'never') return Number.POSITIVE_INFINITY
   const seconds = quantity(DURATION_UNITS)(text, context)
@@ -125,9 +134,10 @@ function lifetime(text: string, context: z.RefinementCtx): number {
 
 function publicUrl(text: string, context: z.RefinementCtx): string {
   const url = URL.canParse(text) ? new URL(text) : undefined
-  const isPlain = url !== undefined && !url.username && !url.password && !url.search && !url.hash
-  if (isPlain && ['http:', 'https:'].includes(url.protocol)) return url.href.replace(/\/+$/, '')
-  return refuse(context, `"${text}" is not an address like https://images.example.com`)
+  const isWeb = url !== undefined && ['http:', 'https:'].includes(url.protocol)
+  if (isWeb && !url.username && !url.password && !/[?#]/.test(text)) return url.href.replace(/\/+$/, '')
+  // It may hold a password, so it is not repeated.
+  return refuse(context, 'is not an address like https://images.example.com, without user, "?" or "#"')
 }
 
 function uploadPath(text: string, context: z.RefinementCtx): string {
@@ -144,7 +154,8 @@ function secret(text: string, context: z.RefinementCtx): Buffer {
 function apiKeys(text: string, context: z.RefinementCtx) {
   const keys = text.split(',').map((item) => {
     const colon = item.indexOf(':')
-    return { name: item.slice(0, colon).trim(), key: item.slice(colon + 1).trim() }
+    // Without a colon, all of it is the key.
+    return { name: item.slice(0, Math.max(colon, 0)).trim(), key: item.slice(colon + 1).trim() }
   })
   const isDistinct = new Set(keys.map(({ name }) => name)).size === keys.length
   const isNamed = keys.every(({ name, key }) => /^[\w.@-]+$/.test(name) && !/\s/.test(key))

@@ -1,10 +1,11 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import type { FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { ConfigError } from './config.ts'
 import { problem } from './errors.ts'
+import { linkNew } from './store/link-new.ts'
 
 /** Lets secret scanners recognise a key that was published by mistake. */
 const PREFIX = 'sk-layover-'
@@ -40,7 +41,7 @@ const keyFile = z.object({
   keys: z.array(
     z.object({
       name: z.string(),
-      sha256: z.string().length(64),
+      sha256: z.string().regex(/^[0-9a-f]{64}$/),
       last4: z.string(),
       created: z.iso.datetime(),
     }),
@@ -132,13 +133,28 @@ function parseKeyFile(path: string, text: string) {
 
 /** Reads a file of the data folder, or makes it; of two processes that start together, both read what one wrote. */
 async function readOrCreate(path: string, content: string): Promise<{ text: string; isNew: boolean }> {
+  const existing = await readIfThere(path)
+  if (existing !== undefined) return { text: existing, isNew: false }
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+  // The file gets its name only when it is whole, and only if no other process was quicker.
+  const draft = `${path}.${randomBytes(8).toString('hex')}`
   try {
-    await mkdir(join(path, '..'), { recursive: true, mode: 0o700 })
-    await writeFile(path, content, { flag: 'wx', mode: 0o600, flush: true })
+    await writeFile(draft, content, { flag: 'wx', mode: 0o600, flush: true })
+    await linkNew(draft, path)
     return { text: content, isNew: true }
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
     return { text: await readFile(path, 'utf8'), isNew: false }
+  } finally {
+    await rm(draft, { force: true })
+  }
+}
+
+async function readIfThere(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
   }
 }
 

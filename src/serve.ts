@@ -76,7 +76,7 @@ const OPEN_AND_INERT = {
 
 /** Rounded down, so that no cache keeps a copy past the expiry. */
 function secondsLeft(name: ImageName, now: number): number {
-  return Math.min(LONGEST_AGE, Math.floor(name.expires - now / 1000))
+  return Math.max(0, Math.min(LONGEST_AGE, Math.floor(name.expires - now / 1000)))
 }
 
 /** If-Match and, without it, If-Unmodified-Since (13.1.1, 13.1.4). */
@@ -106,10 +106,11 @@ function listsTag(list: string, etag: string): boolean {
   return list.trim() === '*' || list.split(',').some((tag) => tag.trim() === etag)
 }
 
-/** Unix seconds of an HTTP date; what is none is ignored. */
-function seconds(date: string | undefined): number | undefined {
-  if (date === undefined || !/^[A-Z][a-z]+, .* GMT$/.test(date)) return undefined
-  const time = Date.parse(date)
+/** Unix seconds of an HTTP date in any of its three forms (5.6.7); what is none is ignored. */
+function seconds(date = ''): number | undefined {
+  const isAsctime = /^[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d [\d:]{8} \d{4}$/.test(date)
+  if (!isAsctime && !/^[A-Z][a-z]+, .* GMT$/.test(date)) return undefined
+  const time = Date.parse(isAsctime ? `${date} GMT` : date)
   return Number.isNaN(time) ? undefined : time / 1000
 }
 

@@ -81,11 +81,8 @@ export async function openSpool({ dir, minFree, maxAge }: SpoolOptions): Promise
       let removed = 0
       for (const name of await readdir(dir)) {
         // Another sweeper, or the file's own process, may be quicker.
-        const gone = await isStale(name, now).then(
-          (stale) => stale && unlink(join(dir, name)).then(() => true),
-          ignoreMissing,
-        )
-        if (gone) removed += 1
+        const removal = isStale(name, now).then((stale) => stale && unlink(join(dir, name)).then(() => true))
+        if (await removal.catch(ignoreMissing)) removed += 1
       }
       return removed
     },

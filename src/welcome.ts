@@ -24,13 +24,11 @@ export function startupNotice(
 /** Why no model's servers could fetch from this address, if there is a reason to think so. */
 export function unreachableBecause(address: string): string | undefined {
   const { hostname, protocol } = new URL(address)
-  const host = hostname.replace(/^\[|\]$/g, '')
+  const host = hostname.replace(/^\[|\]$|\.$/g, '')
   if (host === 'localhost' || host.endsWith('.localhost')) return '"localhost" is only this machine'
-  if (ipaddr.isValid(host)) {
-    return ipaddr.process(host).range() === 'unicast' ? undefined : `${host} is not a public address`
-  }
-  if (!host.includes('.') || /\.(local|internal|lan|home|test|invalid|home\.arpa)$/.test(host)) {
-    return `"${host}" is not a public name`
-  }
+  const isAddress = ipaddr.isValid(host)
+  if (isAddress && ipaddr.process(host).range() !== 'unicast') return `${host} is not a public address`
+  const isLocalName = !host.includes('.') || /\.(local|internal|lan|home|test|invalid|home\.arpa)$/.test(host)
+  if (!isAddress && isLocalName) return `"${host}" is not a public name`
   return protocol === 'http:' ? 'most of them only fetch https' : undefined
 }

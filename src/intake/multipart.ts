@@ -1,5 +1,4 @@
 import type { IncomingMessage } from 'node:http'
-import { finished } from 'node:stream/promises'
 import type { MultipartFile } from '@fastify/multipart'
 import type { FastifyRequest } from 'fastify'
 import { Problem, problem, problemWith } from '../errors.ts'
@@ -55,8 +54,8 @@ export async function readMultipart(request: FastifyRequest, maxFileSize: number
 interface Form {
   /** Reads on to the next file, past the fields before it; undefined at the end of the form. */
   nextFile(): Promise<MultipartFile | undefined>
-  /** Resolves when all of the message has arrived. */
-  end(): Promise<void>
+  /** Whether all of the message has arrived. */
+  isWhole(): boolean
   /** Aborted with the `Problem` when the client stalls or sends too much. */
   readonly broken: AbortSignal
   /** What any failure while reading means for the client. */
@@ -88,6 +87,8 @@ function openForm(request: FastifyRequest, fields: Map<string, string>, maxBody:
   return {
     broken: broken.signal,
 
+    isWhole: () => raw.complete,
+
     async nextFile() {
       try {
         for (;;) {
@@ -102,13 +103,6 @@ function openForm(request: FastifyRequest, fields: Map<string, string>, maxBody:
       } catch (error) {
         throw this.explain(error)
       }
-    },
-
-    async end() {
-      // What follows the last boundary says nothing, but it belongs to the message.
-      raw.resume()
-      await Promise.race([finished(raw), breakdown])
-      if (!raw.complete) throw problem('upload_incomplete')
     },
 
     explain(error) {
@@ -127,7 +121,7 @@ async function* readFile(form: Form, { file }: MultipartFile): AsyncGenerator<Bu
   try {
     yield* file
     if (await form.nextFile()) throw problem('too_many_files')
-    await form.end()
+    if (!form.isWhole()) throw problem('upload_incomplete')
   } catch (error) {
     throw form.explain(error)
   } finally {

@@ -16,7 +16,8 @@ export function images(app: FastifyInstance, { config, store, now }: Deps): void
     method: ['GET', 'HEAD'],
     url,
     handler: async (request, reply) => {
-      const name = liveName(request.params, now())
+      const time = now()
+      const name = liveName(request.params, time)
       const { headers, method } = request
       const isPlain = method === 'GET' && !CONDITIONS.some((header) => header in headers)
       let opened: { size: number; body: Readable } | undefined
@@ -24,7 +25,7 @@ export function images(app: FastifyInstance, { config, store, now }: Deps): void
       if (isPlain) opened = await store.open(name.text)
       const size = opened?.size ?? (await store.stat(name.text)).size
 
-      const answer = serve({ method, headers, name, size, now: now() })
+      const answer = serve({ method, headers, name, size, now: time })
       if (answer.status === 412) throw problem('precondition_failed')
       if (answer.status === 416)
         throw problemWith('range_not_satisfiable', { headers: answer.headers }, { size })

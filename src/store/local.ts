@@ -1,8 +1,9 @@
 import { constants } from 'node:fs'
-import { type FileHandle, link, lstat, mkdir, open, readdir, rename, rmdir, unlink } from 'node:fs/promises'
+import { type FileHandle, lstat, mkdir, open, readdir, rmdir, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Spool, TempFile } from '../spool.ts'
 import { folderSync } from './folder-sync.ts'
+import { linkNew } from './link-new.ts'
 import {
   ObjectExists,
   ObjectNotFound,
@@ -18,9 +19,6 @@ const SHARD_WIDTH = 5
 const NEVER = 'zzzzzzz'
 const SHARD = new RegExp(`^(?:[0-9a-z]{${SHARD_WIDTH}}|${NEVER}[0-9a-z]{${SHARD_WIDTH}})$`)
 const KEY = /^[0-9a-z]{13,}\.[a-z]+$/
-
-/** What `link` answers on a file system that has no hard links. */
-const NO_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'])
 
 /**
  * Images as files below `root`, in folders by the leading characters of their names.
@@ -40,7 +38,7 @@ export async function openLocalStore({ root, spool }: { root: string; spool: Spo
   async function publish(temp: string, key: string): Promise<void> {
     for (let attempt = 1; ; attempt += 1) {
       try {
-        return await linkOrRename(temp, pathOf(key))
+        return await linkNew(temp, pathOf(key))
       } catch (error) {
         if (codeOf(error) === 'EEXIST') throw new ObjectExists(key)
         if (codeOf(error) !== 'ENOENT' || attempt === 3) throw error
@@ -140,7 +138,7 @@ async function probe(root: string, spool: Spool): Promise<void> {
   try {
     await temp.close()
     await unlink(target).catch(missingIsUndefined)
-    await linkOrRename(temp.path, target)
+    await linkNew(temp.path, target)
     await unlink(target)
   } catch (error) {
     const advice =
@@ -148,18 +146,6 @@ async function probe(root: string, spool: Spool): Promise<void> {
     throw new StoreError(`${root}${advice}`, { cause: error })
   } finally {
     await temp.remove()
-  }
-}
-
-/** `link` refuses a name that exists; where there are no hard links, a look and a `rename` must do. */
-async function linkOrRename(from: string, to: string): Promise<void> {
-  try {
-    await link(from, to)
-  } catch (error) {
-    if (!NO_LINKS.has(codeOf(error))) throw error
-    if ((await lstat(to).catch(missingIsUndefined)) !== undefined)
-      throw Object.assign(new Error(), { code: 'EEXIST' })
-    await rename(from, to)
   }
 }
 

@@ -52,7 +52,7 @@ export interface StagedBytes {
   readonly size: number
   /** The bytes themselves, where they are few enough to be kept in memory. */
   readonly bytes?: Buffer | undefined
-  /** A file that holds them, where they are not. A store may give it a second name, but neither changes nor removes it. */
+  /** A file that holds them, where they are not. A store may give it a second name, or a new one, but never changes it. */
   readonly path?: string | undefined
   /** Reads them from the start. */
   open(): Readable

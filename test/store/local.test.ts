@@ -195,9 +195,7 @@ describe('a start', () => {
     await mkdir(join(dir, 'images'))
     await run('mount', ['-t', 'tmpfs', '-o', 'ro', 'tmpfs', join(dir, 'images')])
     try {
-      await expect(openAt(dir)).rejects.toThrow(
-        /images/,
-      )
+      await expect(openAt(dir)).rejects.toThrow(/images/)
     } finally {
       await run('umount', [join(dir, 'images')])
     }
@@ -253,31 +251,39 @@ const hasStrace = await run('strace', ['-V']).then(
 )
 
 describe('durability', () => {
-  test.skipIf(!hasStrace)('bytes are on disk before the name, and the name before put resolves', async () => {
-    const script = join(dir, 'put.ts')
-    const source = join(import.meta.dirname, '../..')
+  const source = join(import.meta.dirname, '../../src')
+
+  /** Runs a few lines against a store in a process of their own, under strace, and answers what strace saw. */
+  async function trace(lines: string, ...options: string[]): Promise<{ calls: string[]; output: string }> {
+    const script = join(dir, 'script.ts')
     await writeFile(
       script,
       `import { writeSync } from 'node:fs'
-       import { openSpool } from '${source}/src/spool.ts'
-       import { openLocalStore } from '${source}/src/store/local.ts'
+       import { openKeyring } from '${source}/keys.ts'
+       import { openSpool } from '${source}/spool.ts'
+       import { openLocalStore } from '${source}/store/local.ts'
        const spool = await openSpool({ dir: '${dir}/tmp', minFree: 0, maxAge: 1 })
        const store = await openLocalStore({ root: '${dir}/images', spool })
-       const bytes = Buffer.alloc(1000)
-       await store.put('${aKey()}', { size: 1000, bytes, open() { throw new Error() } })
-       writeSync(1, 'resolved')`,
+       const put = (key: string) => store.put(key, { size: 1000, bytes: Buffer.alloc(1000), open() { throw new Error() } })
+       ${lines}`,
     )
-    const calls = 'trace=write,pwrite64,fdatasync,fsync,link,linkat,mkdir,mkdirat'
-    const { stderr } = await run('strace', [
+    const { stderr, stdout } = await run('strace', [
       '-f',
       '-y',
       '-e',
-      calls,
-      '-e',
       'signal=none',
+      ...options,
       process.execPath,
       script,
     ])
+    return { calls: stderr.split('\n'), output: stdout }
+  }
+
+  test.skipIf(!hasStrace)('bytes are on disk before the name, and the name before put resolves', async () => {
+    const { calls } = await trace(
+      `await put('${aKey()}'); writeSync(1, 'resolved')`,
+      ...['-e', 'trace=write,pwrite64,fdatasync,fsync,link,linkat,mkdir,mkdirat'],
+    )
     const order = [
       /p?write(64)?\(\d+<[^>]*\.part>, .*1000/,
       /fdatasync\(\d+<[^>]*\.part>/,
@@ -287,11 +293,26 @@ describe('durability', () => {
       /fsync\(\d+<[^>]*\/images\/[0-9a-z]{5}>/,
       /write\(1<.*"resolved"/,
     ]
-    const lines = stderr.split('\n')
-    const places = order.map((call) => lines.findIndex((line) => call.test(line)))
+    const places = order.map((call) => calls.findIndex((line) => call.test(line)))
     expect(places).not.toContain(-1)
     expect(places).toEqual([...places].sort((a, b) => a - b))
   })
+
+  test.skipIf(!hasStrace)(
+    'a file system without hard links will do, and still nothing is replaced',
+    async () => {
+      const key = aKey()
+      const { output } = await trace(
+        `const { firstKey } = await openKeyring({ dataDir: '${dir}' })
+       await put('${key}')
+       const again = await put('${key}').catch((error) => error.name)
+       writeSync(1, JSON.stringify({ again, hasKey: firstKey !== undefined, ...(await store.stat('${key}')) }))`,
+        ...['-e', 'trace=link,linkat', '-e', 'inject=link,linkat:error=EPERM'],
+      )
+      expect(JSON.parse(output)).toEqual({ again: 'ObjectExists', hasKey: true, size: 1000 })
+      expect(await readdir(join(dir, 'tmp'))).toEqual([])
+    },
+  )
 
   test('files are readable by their owner’s group at the most', async () => {
     const { store } = await openAt(dir)

@@ -1,5 +1,12 @@
 import { describe, expect, test } from 'vitest'
-import { asEnvelope, asErrorObject, type ErrorCode, type Problem, problem, problemWith } from '../../src/errors.ts'
+import {
+  asEnvelope,
+  asErrorObject,
+  type ErrorCode,
+  type Problem,
+  problem,
+  problemWith,
+} from '../../src/errors.ts'
 
 /** One problem of each code; a code that is missing here does not compile. */
 const all: Readonly<Record<ErrorCode, Problem>> = {
@@ -34,7 +41,7 @@ const all: Readonly<Record<ErrorCode, Problem>> = {
 describe.each(Object.entries(all))('%s', (code, problem) => {
   test('tells what is wrong in whole sentences, under its own code and an error status', () => {
     expect(problem.code).toBe(code)
-    expect(problem.message).toMatch(/^[A-Z].+\.$/s)
+    expect(problem.message).toMatch(/^\S.+\.$/s)
     expect(problem.message).not.toMatch(/undefined|NaN|Infinity|\[object/)
     expect(problem.status).toBeGreaterThanOrEqual(400)
     expect(problem.status).toBeLessThan(600)

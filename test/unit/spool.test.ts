@@ -110,6 +110,15 @@ describe('a temp file', () => {
   })
 })
 
+test('closing removes what this process has not finished, and nothing of others', async () => {
+  const other = nameOf(process.ppid)
+  await using folder = await folderWith(other, { age: 0 })
+  for (let made = 0; made < 3; made += 1) await (await folder.spool.create()).write(Buffer.from('half'))
+  await folder.spool.close()
+  expect(await folder.names()).toEqual([other])
+  await folder.spool.close()
+})
+
 describe('free space', () => {
   test('below the floor refuses new temp files and makes none', async () => {
     await using folder = await tempFolder()

@@ -37,6 +37,7 @@ test.each([
   'https://8.8.8.8',
   'https://172.32.0.1',
   'https://[2606:4700:4700::1111]',
+  'https://[::ffff:8.8.8.8]',
 ])('%s is thought to be reachable', (address) => {
   expect(unreachableBecause(address)).toBeUndefined()
 })

@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { authorization, startApp, type TestApp } from '../support/app.ts'
 import { fixture, pngHeader, tinyPng } from '../support/images.ts'
@@ -300,6 +302,26 @@ describe('a connection that breaks', () => {
     }
     expect((await postForm(whole)).status).toBe(200)
     for await (const { key } of app.store.list()) await app.store.delete(key)
+  })
+
+  test('a client that sends nonsense is told so, and not waited for', async () => {
+    const socket = connect({ host: '127.0.0.1', port: app.port, allowHalfOpen: true })
+    socket.write('this is not HTTP\r\n\r\n')
+    let answer = ''
+    socket.on('data', (chunk) => {
+      answer += chunk
+    })
+    await once(socket, 'end')
+    expect(answer).toMatch(/^HTTP\/1\.1 400 Bad Request.*"success":false.*"code":"request_malformed"/s)
+    await eventually(
+      async () => (await new Promise((done) => app.server.getConnections((_, n) => done(n)))) === 0,
+    )
+    socket.destroy()
+  })
+
+  test('headers beyond all measure are 431', async () => {
+    const response = await exchange(app.port, requestHead('GET /', { 'X-Long': 'x'.repeat(20_000) }))
+    expect(response.status).toBe(431)
   })
 
   test('a client that closes its side before the announced end is told so', async () => {

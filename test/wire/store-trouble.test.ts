@@ -95,16 +95,15 @@ describe('when the store fails', () => {
 
 describe('a client that goes away', () => {
   test('before its answer gets nothing stored', async () => {
-    let started: () => void = () => {}
-    const putStarted = new Promise<void>((resolve) => {
-      started = resolve
-    })
+    const { promise: putStarted, resolve: started } = Promise.withResolvers<void>()
+    const { promise: finished, resolve: end } = Promise.withResolvers<void>()
     const slow = (store: Store): Store => ({
       ...store,
       async put(key, staged, options) {
         started()
-        await new Promise((resolve) => options?.signal?.addEventListener('abort', resolve))
-        return store.put(key, staged, options)
+        const aborted = new Promise((resolve) => options?.signal?.addEventListener('abort', resolve))
+        await Promise.race([aborted, new Promise((resolve) => setTimeout(resolve, 1000))])
+        await store.put(key, staged, options).finally(end)
       },
     })
     await using app = await startApp({ wrap: slow })
@@ -119,8 +118,7 @@ describe('a client that goes away', () => {
     socket.write(form.body)
     await putStarted
     socket.destroy()
-    await eventually(() => app.server.connections === 0 || app.server.listening)
-    await new Promise((resolve) => setTimeout(resolve, 100))
+    await finished
     expect(await app.files()).toEqual([])
   })
 

@@ -1,0 +1,234 @@
+import { inspect } from 'node:util'
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { ConfigError, loadConfig, variableNames } from '../../src/config.ts'
+
+/** The error of a configuration that cannot be used. */
+function faultsOf(environment: Record<string, string>): ConfigError {
+  try {
+    loadConfig(environment)
+  } catch (error) {
+    if (error instanceof ConfigError) return error
+    throw error
+  }
+  return expect.unreachable(`${JSON.stringify(environment)} was taken`)
+}
+
+const GOOD_SECRET = 'x'.repeat(32)
+const GOOD_KEY = 'k'.repeat(16)
+
+test('nothing needs to be set', () => {
+  expect(loadConfig({})).toEqual({
+    host: '127.0.0.1',
+    port: 8080,
+    publicUrl: undefined,
+    uploadPath: '/uploads',
+    dataDir: './data',
+    secret: undefined,
+    apiKeys: undefined,
+    maxFileSize: 20 * 1024 * 1024,
+    maxPixels: 100_000_000,
+    lifetime: 72 * 3600,
+    maxLifetime: 72 * 3600,
+    sweepInterval: 60,
+    store: 'local',
+    minFreeSpace: 100 * 1024 * 1024,
+    uploadTimeout: 300,
+    idleTimeout: 30,
+    stopTimeout: 20,
+    logLevel: 'info',
+  })
+})
+
+test('an empty variable is an unset one', () => {
+  expect(loadConfig(Object.fromEntries(variableNames.map((name) => [name, ''])))).toEqual(loadConfig({}))
+})
+
+test('what belongs to other programs is ignored', () => {
+  expect(loadConfig({ PATH: '/bin', LAYOVER: '1', port: '1' })).toEqual(loadConfig({}))
+})
+
+test('nobody can change it afterwards', () => {
+  const config = loadConfig({ API_KEYS: `ci:${GOOD_KEY}` })
+  expect(Object.isFrozen(config)).toBe(true)
+  expect(() => Object.assign(config, { port: 1 })).toThrow(TypeError)
+})
+
+describe('quantities', () => {
+  test.each([
+    ['MAX_FILE_SIZE', '1B', { maxFileSize: 1 }],
+    ['MAX_FILE_SIZE', '500KB', { maxFileSize: 512_000 }],
+    ['MAX_FILE_SIZE', '20 mb', { maxFileSize: 20_971_520 }],
+    ['MAX_FILE_SIZE', ' 1GB ', { maxFileSize: 1_073_741_824 }],
+    ['MAX_PIXELS', '1MP', { maxPixels: 1_000_000 }],
+    ['LIFETIME', '90s', { lifetime: 90, maxLifetime: 90 }],
+    ['LIFETIME', '5m', { lifetime: 300, maxLifetime: 300 }],
+    ['LIFETIME', '3d', { lifetime: 259_200, maxLifetime: 259_200 }],
+    ['LIFETIME', 'never', { lifetime: Number.POSITIVE_INFINITY, maxLifetime: Number.POSITIVE_INFINITY }],
+    ['MAX_LIFETIME', '365d', { lifetime: 259_200, maxLifetime: 31_536_000 }],
+    ['MAX_LIFETIME', 'never', { lifetime: 259_200, maxLifetime: Number.POSITIVE_INFINITY }],
+    ['SWEEP_INTERVAL', '0', { sweepInterval: 0 }],
+    ['MIN_FREE_SPACE', '0', { minFreeSpace: 0 }],
+    ['UPLOAD_TIMEOUT', '2H', { uploadTimeout: 7200 }],
+  ])('%s can be %s', (name, text, expected) => {
+    expect(loadConfig({ [name]: text })).toMatchObject(expected)
+  })
+
+  test.each([
+    [
+      'MAX_FILE_SIZE',
+      ['20', '0', '0MB', '-1MB', '1.5MB', '1e3KB', 'MB', '20MiB', '20M', '20 MB B', `${'9'.repeat(20)}GB`],
+    ],
+    ['MAX_PIXELS', ['100', '100MB', '0MP']],
+    ['LIFETIME', ['0', '0s', '72', 'Never!', 'forever', '1w', '365001d', '99999999999d']],
+    ['SWEEP_INTERVAL', ['off', '00', '-1s']],
+    ['UPLOAD_TIMEOUT', ['0', 'never']],
+  ])('%s can be none of %j', (name, texts) => {
+    for (const text of texts) expect(faultsOf({ [name]: text }).message, text).toContain(`${name}: `)
+  })
+})
+
+describe('faults', () => {
+  test('are listed all at once, a line each, with what to write', () => {
+    const { message } = faultsOf({
+      PORT: '70000',
+      PUBLIC_URL: 'images.example.com',
+      UPLOAD_PATH: 'uploads',
+      SECRET: 'short',
+      API_KEYS: 'nobody',
+      MAX_FILE_SIZE: '20',
+      STORE: 'tape',
+      LOG_LEVEL: 'loud',
+    })
+    const [, ...lines] = message.split('\n')
+    const named = lines.map((line) => line.trim().split(':')[0])
+    expect(named).toEqual(
+      expect.arrayContaining([
+        'PORT',
+        'PUBLIC_URL',
+        'UPLOAD_PATH',
+        'SECRET',
+        'API_KEYS',
+        'MAX_FILE_SIZE',
+        'STORE',
+        'LOG_LEVEL',
+      ]),
+    )
+    expect(lines).toHaveLength(8)
+    expect(message).toContain('https://images.example.com')
+    expect(message).toContain('like 10B')
+  })
+
+  test('in two variables together are listed beside the others', () => {
+    const { message } = faultsOf({ PORT: 'http', LIFETIME: '100h', MAX_LIFETIME: '72h' })
+    expect(message).toContain('PORT: ')
+    expect(message).toContain('LIFETIME: ')
+  })
+
+  test.each([
+    ['73h', '72h'],
+    ['never', '72h'],
+  ])('are a LIFETIME of %s with a MAX_LIFETIME of %s', (LIFETIME, MAX_LIFETIME) => {
+    expect(faultsOf({ LIFETIME, MAX_LIFETIME }).message).toMatch(/LIFETIME: .*MAX_LIFETIME/)
+  })
+
+  test.each(['-1', '65536', '80.5', 'http'])('are a PORT of %s', (PORT) => {
+    expect(faultsOf({ PORT }).message).toContain('PORT: ')
+  })
+})
+
+describe('PUBLIC_URL', () => {
+  test.each([
+    ['https://images.example.com', 'https://images.example.com'],
+    ['https://images.example.com/', 'https://images.example.com'],
+    ['HTTPS://Images.Example.com:443//', 'https://images.example.com'],
+    ['http://192.0.2.1:8080', 'http://192.0.2.1:8080'],
+    ['https://example.com/layover/', 'https://example.com/layover'],
+  ])('%s is %s', (PUBLIC_URL, publicUrl) => {
+    expect(loadConfig({ PUBLIC_URL })).toMatchObject({ publicUrl })
+  })
+
+  test.each([
+    'images.example.com',
+    'ftp://images.example.com',
+    'javascript:alert(1)',
+    'https://',
+    'https://user:password@images.example.com',
+    'https://images.example.com?x=1',
+    'https://images.example.com/#top',
+    'https://images.example.com/?',
+    'https://images.example.com/#',
+  ])('cannot be %s', (PUBLIC_URL) => {
+    expect(faultsOf({ PUBLIC_URL }).message).toContain('PUBLIC_URL: ')
+  })
+})
+
+describe('UPLOAD_PATH', () => {
+  test.each([
+    ['/i', '/i'],
+    ['/uploads/', '/uploads'],
+    ['/a/b-c/d_e.f~g', '/a/b-c/d_e.f~g'],
+    ['/.well-known', '/.well-known'],
+  ])('%s is %s', (UPLOAD_PATH, uploadPath) => {
+    expect(loadConfig({ UPLOAD_PATH })).toMatchObject({ uploadPath })
+  })
+
+  const unusable =
+    '/ // uploads uploads/ /a//b /.. /. /../a /a/.. /a/../b /a/. /%2e%2e /a?b /a#b /:id /* /a\\b /ü'
+  test.each([...unusable.split(' '), '/a b', '/a\n'])('cannot be %j', (UPLOAD_PATH) => {
+    expect(faultsOf({ UPLOAD_PATH }).message).toContain('UPLOAD_PATH: ')
+  })
+})
+
+describe('secrets', () => {
+  test('a SECRET has at least 32 bytes, however many characters those are', () => {
+    expect(loadConfig({ SECRET: GOOD_SECRET }).secret).toEqual(Buffer.from(GOOD_SECRET))
+    expect(loadConfig({ SECRET: 'ü'.repeat(16) }).secret).toHaveLength(32)
+    expect(faultsOf({ SECRET: GOOD_SECRET.slice(1) }).message).toMatch(/SECRET: .*32 bytes.*openssl/)
+  })
+
+  test('API_KEYS holds one key or several, each with a name', () => {
+    expect(loadConfig({ API_KEYS: `ci:${GOOD_KEY}` }).apiKeys).toEqual([{ name: 'ci', key: GOOD_KEY }])
+    const text = ` ci : ${GOOD_KEY} , me@example.com:with:colons:in:it`
+    expect(loadConfig({ API_KEYS: text }).apiKeys).toEqual([
+      { name: 'ci', key: GOOD_KEY },
+      { name: 'me@example.com', key: 'with:colons:in:it' },
+    ])
+  })
+
+  test.each([
+    ['a short key', `ci:${GOOD_KEY.slice(1)}`],
+    ['a short key after a good one', `ci:${GOOD_KEY},me:short`],
+    ['two keys of one name', `ci:${GOOD_KEY},ci:${GOOD_KEY}2`],
+    ['an empty name', `:${GOOD_KEY}`],
+    ['a space in a name', `my laptop:${GOOD_KEY}`],
+    ['a space in a key', `ci:${GOOD_KEY} ${GOOD_KEY}`],
+    ['nothing after the last comma', `ci:${GOOD_KEY},`],
+    // The key would become most of its own name, and names are logged.
+    ['a key without a name', GOOD_KEY],
+    ['a key without a name after a good one', `ci:${GOOD_KEY},${GOOD_KEY}2`],
+  ])('API_KEYS cannot have %s', (_title, API_KEYS) => {
+    expect(faultsOf({ API_KEYS }).message).toContain('API_KEYS: ')
+  })
+
+  test('no message ever repeats any of them', () => {
+    // Upper case, so that nothing of it stands in a message by chance.
+    const secret = fc.stringMatching(/^[A-Z0-9]{8,15}$/)
+    const badKeys = fc.oneof(
+      secret.map((key) => `ci:${key}`),
+      secret.map((key) => `:${key}${key}`),
+      secret.map((key) => `ci:${key}${key},`),
+      secret.map((key) => `ci:${key} ${key}`),
+      secret.map((key) => `ci:${key}${key},ci:${key}${key}`),
+    )
+    fc.assert(
+      fc.property(secret, badKeys, (SECRET, API_KEYS) => {
+        const shown = inspect(faultsOf({ SECRET, API_KEYS }), { depth: 10 })
+        expect(shown).toContain('SECRET: ')
+        expect(shown).toContain('API_KEYS: ')
+        expect(shown).not.toContain(SECRET)
+        for (const word of API_KEYS.match(/[A-Z0-9]{8,}/g) ?? []) expect(shown).not.toContain(word)
+      }),
+    )
+  })
+})
