@@ -97,6 +97,13 @@ describe.each(['SIGTERM', 'SIGINT'] as const)('%s', (signal) => {
     expect(await server.files()).toEqual([])
   })
 
+  test('reaches a server that was started with npm start', async () => {
+    server = await startServer({ throughNpm: true })
+    await server.stop(signal)
+    expect(server.output()).toContain('"msg":"stopped"')
+    await expect(fetch(`${server.url}/healthz`)).rejects.toThrow()
+  })
+
   test('ends a server at rest at once, a keep-alive connection or not', async () => {
     server = await startServer()
     await (await fetch(`${server.url}/healthz`)).text()

@@ -26,12 +26,18 @@ export interface ServerOptions {
   readonly env?: Record<string, string>
   /** Start again on an older folder. */
   readonly dataDir?: string
+  /** Start it as the README says, by `npm start`; signals then go to npm. */
+  readonly throughNpm?: boolean
 }
 
-/** Starts `src/main.ts` as `npm start` does, with no variables but those given, and waits until it is ready. */
-export async function startServer({ env = {}, dataDir }: ServerOptions = {}): Promise<ServerProcess> {
+/** Starts `src/main.ts`, with no variables but those given, and waits until it is ready. */
+export async function startServer({
+  env = {},
+  dataDir,
+  throughNpm,
+}: ServerOptions = {}): Promise<ServerProcess> {
   const dir = dataDir ?? (await mkdtemp(join(tmpdir(), 'layover-')))
-  const { child, output } = launch({ PORT: '0', DATA_DIR: dir, ...env })
+  const { child, output } = launch({ PORT: '0', DATA_DIR: dir, ...env }, throughNpm)
   const url = await ready(child, output)
   return {
     url,
@@ -57,9 +63,12 @@ export async function failToStart(
   return { code, output: output() }
 }
 
-function launch(env: Record<string, string>) {
-  // The test's own folder, so that no `.env` of the developer's counts.
-  const child = spawn(process.execPath, [main], { cwd: tmpdir(), env: { PATH: process.env.PATH, ...env } })
+function launch(env: Record<string, string>, throughNpm = false) {
+  const options = { env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env } }
+  // Otherwise in a folder where no `.env` of the developer's counts.
+  const child = throughNpm
+    ? spawn('npm', ['start'], { ...options, cwd: join(main, '../..') })
+    : spawn(process.execPath, [main], { ...options, cwd: tmpdir() })
   let text = ''
   const append = (chunk: Buffer) => {
     text += chunk

@@ -38,7 +38,7 @@ describe('the documentation is true', () => {
     expect(screen).toContain('npm ci && npm start')
     expect(screen).toContain('npm ci && npm test')
     expect(JSON.parse(read('package.json')).scripts).toMatchObject({
-      start: 'node src/main.ts',
+      start: 'exec node src/main.ts',
       test: 'vitest run',
     })
   })
