@@ -46,7 +46,9 @@ export async function buildApp({ log, now = Date.now, ...rest }: AppOptions): Pr
     // While stopping, what comes on a connection that is still open is answered, and the connection closed.
     return503OnClosing: false,
     clientErrorHandler: answerBrokenRequest,
-    frameworkErrors: (_error, request, reply) => answer(request, reply, problem('request_malformed')),
+    frameworkErrors: ({ code }, request, reply) => {
+      answer(request, reply, problem(code === 'FST_ERR_BAD_URL' ? 'request_malformed' : 'not_found'))
+    },
   })
   let base = ''
   // Kept from when the server listens: one that is stopping has no port any more, but still gives answers.
@@ -59,14 +61,15 @@ export async function buildApp({ log, now = Date.now, ...rest }: AppOptions): Pr
   closeAtStop(app)
   app.decorateRequest('apiKey', undefined)
   app.addHook('onRequest', logAtEnd)
+  app.addHook('onRequest', refuseOtherEncodings)
   continueWhenWanted(app)
   app.setErrorHandler((error, request, reply) => answer(request, reply, toProblem(error)))
   app.setNotFoundHandler((request, reply) => answer(request, reply, problem('not_found')))
 
+  // No body is read before a route asks for it; what a route does not want, it says itself.
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('*', (_request, _payload, done) => done(null))
   await app.register(async (uploads) => {
-    // Nothing but the multipart parser ever reads a body here; the routes say what is wrong with any other.
-    uploads.removeAllContentTypeParsers()
-    uploads.addContentTypeParser('*', (_request, _payload, done) => done(null))
     await uploads.register(multipart)
     apiUpload(uploads, deps)
   })
@@ -87,7 +90,8 @@ function toProblem(error: unknown): Problem {
   if (error instanceof StorageFull) return problemWith('storage_full', { cause: error })
   if (error instanceof StoreError) return problemWith('store_unavailable', { cause: error })
   // The framework's own refusals, of headers and paths that make no sense.
-  const { statusCode } = error as { statusCode?: number }
+  const { code, statusCode } = error as { code?: string; statusCode?: number }
+  if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') return problem('multipart_expected')
   if (statusCode !== undefined && statusCode < 500) return problemWith('request_malformed', { cause: error })
   return problemWith('internal', { cause: error })
 }
@@ -111,6 +115,14 @@ function answer(request: FastifyRequest, reply: FastifyReply, problem: Problem) 
   reply.header('connection', 'close')
   if (isHoldingBack(request.raw)) return reply.send(text)
   return reply.header('content-length', Buffer.byteLength(text)).send(lingering(request.raw, text))
+}
+
+/** Refuses what would be stored as it came, though its sender means it to be decoded, and what HTTP/1.0 does not know. */
+async function refuseOtherEncodings({ raw }: FastifyRequest): Promise<void> {
+  const encoding = raw.headers['transfer-encoding']
+  if (encoding === undefined) return
+  if (encoding.trim().toLowerCase() !== 'chunked' || raw.httpVersion === '1.0')
+    throw problem('transfer_encoding_refused')
 }
 
 /** One line a request, when its connection is done with it. The query is left out, as it may hold what nobody should see. */

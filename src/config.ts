@@ -18,18 +18,15 @@ const variables = z.object({
   MAX_PIXELS: z.string().default('100MP').transform(quantity(PIXEL_UNITS)),
   LIFETIME: z.string().default('72h').transform(lifetime),
   MAX_LIFETIME: z.string().transform(lifetime).optional(),
-  SWEEP_INTERVAL: z
-    .string()
-    .default('60s')
-    .transform(orOff(quantity(DURATION_UNITS))),
+  SWEEP_INTERVAL: z.string().default('60s').transform(orOff(timer)),
   STORE: z.enum(['local', 'memory']).default('local'),
   MIN_FREE_SPACE: z
     .string()
     .default('100MB')
     .transform(orOff(quantity(SIZE_UNITS))),
-  UPLOAD_TIMEOUT: z.string().default('5m').transform(quantity(DURATION_UNITS)),
-  IDLE_TIMEOUT: z.string().default('30s').transform(quantity(DURATION_UNITS)),
-  STOP_TIMEOUT: z.string().default('20s').transform(quantity(DURATION_UNITS)),
+  UPLOAD_TIMEOUT: z.string().default('5m').transform(timer),
+  IDLE_TIMEOUT: z.string().default('30s').transform(timer),
+  STOP_TIMEOUT: z.string().default('20s').transform(timer),
   LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
 })
 
@@ -100,7 +97,7 @@ function toConfig(values: Values) {
   }
 }
 
-/** Reads a whole number of the given units; the number alone is in none of them and refused, 0 excepted. */
+/** Reads a whole number of the given units; a number alone is in none of them, and refused. */
 function quantity(units: Readonly<Record<string, number>>) {
   return (text: string, context: z.RefinementCtx): number => {
     const [, digits, unit = ''] = /^(\d+)\s*([A-Za-z]+)$/.exec(text.trim()) ?? []
@@ -113,6 +110,12 @@ function quantity(units: Readonly<Record<string, number>>) {
       `"${text}" is not a number above 0 with a unit (${Object.keys(units).join(', ')}), like ${example}`,
     )
   }
+}
+
+/** Seconds that a timer of Node can count: beyond 24 days and some hours it would fire at once. */
+function timer(text: string, context: z.RefinementCtx): number {
+  const seconds = quantity(DURATION_UNITS)(text, context)
+  return seconds > 24 * DURATION_UNITS.d ? refuse(context, `"${text}" is too long; at most 24d`) : seconds
 }
 
 function orOff(read: (text: string, context: z.RefinementCtx) => number) {

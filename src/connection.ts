@@ -6,24 +6,27 @@ import { asEnvelope, asErrorObject, type Problem, problem } from './errors.ts'
 /** How often connections that have become idle are looked for while stopping, in milliseconds. */
 const IDLE_CHECK = 100
 
+/** How long a request that has begun to arrive when the server stops has to become one, in milliseconds. */
+const HALF_REQUEST_TIME = 1000
+
 /** How long a client that sent nonsense has to read what was wrong, in milliseconds. */
 const FAREWELL_TIME = 1000
 
-/** Requests whose clients hold their bodies back until they are told to go on. */
-const holdingBack = new WeakSet<IncomingMessage>()
+/** Requests whose clients hold their bodies back until they are told to go on, with the answers to tell them by. */
+const holdingBack = new WeakMap<IncomingMessage, ServerResponse>()
 
-/**
- * Sends `100 Continue` only when somebody is about to read the body, so that a request that is refused by its headers costs its
- * client no upload.
- */
+/** Leaves it to `askForBody` to send `100 Continue`, so that a request that is refused costs its client no upload. */
 export function continueWhenWanted(app: FastifyInstance): void {
   app.server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
-    holdingBack.add(request)
+    holdingBack.set(request, response)
     app.server.emit('request', request, response)
   })
-  app.addHook('preParsing', async (request, reply) => {
-    if (holdingBack.delete(request.raw)) reply.raw.writeContinue()
-  })
+}
+
+/** To be called by whoever is about to read a body: tells a client that waits with it to go on. */
+export function askForBody(request: IncomingMessage): void {
+  holdingBack.get(request)?.writeContinue()
+  holdingBack.delete(request)
 }
 
 /** Whether the client of this request still waits to be told to send its body. */
@@ -32,13 +35,28 @@ export function isHoldingBack(request: IncomingMessage): boolean {
 }
 
 /**
- * Lets `app.close()` end as soon as the last request has: connections are kept open for the next request, and without this
- * the server would wait for them for as long as that takes.
+ * Lets `app.close()` end as soon as the last request has. Connections are kept open for the next request, or may hold half of
+ * one, and without this the server would wait for them for as long as that takes.
  */
 export function closeAtStop(app: FastifyInstance): void {
+  const answering = new Map<Socket, number>()
   let timer: NodeJS.Timeout | undefined
+
+  app.server.on('connection', (socket: Socket) => {
+    answering.set(socket, 0)
+    socket.once('close', () => answering.delete(socket))
+  })
+  app.addHook('onRequest', async ({ raw: { socket } }, reply) => {
+    answering.set(socket, (answering.get(socket) ?? 0) + 1)
+    reply.raw.once('close', () => answering.set(socket, (answering.get(socket) ?? 1) - 1))
+  })
   app.addHook('preClose', async () => {
-    timer = setInterval(() => app.server.closeIdleConnections(), IDLE_CHECK)
+    const deadline = Date.now() + HALF_REQUEST_TIME
+    timer = setInterval(() => {
+      app.server.closeIdleConnections()
+      if (Date.now() < deadline) return
+      for (const [socket, answers] of answering) if (answers === 0) socket.destroySoon()
+    }, IDLE_CHECK)
   })
   app.addHook('onSend', async (_request, reply) => {
     if (timer !== undefined) reply.header('connection', 'close')
@@ -54,6 +72,8 @@ export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket
   // Node keeps the answer that is under way here. Once it has begun, nothing else may be written.
   const { _httpMessage: answer } = socket as { _httpMessage?: ServerResponse }
   if (error.code === 'ECONNRESET' || !socket.writable || answer?.headersSent) return void socket.destroy()
+  // Whoever reads the body stops reading it and answers; else the rest of it might still arrive, and be taken.
+  if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && answer?.req.emit('timeout', socket)) return
   const refusal = REFUSALS[error.code ?? ''] ?? problem('request_malformed')
   const text = JSON.stringify({ ...asEnvelope(refusal), ...asErrorObject(refusal) })
   socket.end(

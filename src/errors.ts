@@ -40,15 +40,20 @@ const ERRORS = {
       'The multipart body is malformed or incomplete: its boundary, a part, or its end is missing. ' +
       'Let the client set Content-Type, and send the whole body.',
   ),
-  file_missing: entry(
-    400,
-    (detail: { found: string[] }) =>
-      `No file came in a part named "file"${detail.found.length > 0 ? ` (found: ${detail.found.join(', ')})` : ''}. ` +
-      'With curl, write -F file=@photo.png, with the @.',
+  file_missing: entry(400, (detail: { found: string[] }) =>
+    detail.found.includes('file')
+      ? 'The part named "file" is text, as it has no file name. With curl, write -F file=@photo.png, with the @.'
+      : `No part named "file" came${detail.found.length > 0 ? ` (found: ${detail.found.join(', ')})` : ''}. ` +
+        'Send the image in one, for example with curl -F file=@photo.png.',
   ),
   too_many_files: entry(
     400,
     () => 'More than one file came. Send one image a request, in one part named "file".',
+  ),
+  fields_refused: entry(
+    400,
+    () =>
+      'The form has too many fields, or one with a reserved name. Send the file, and expires_in if you need it.',
   ),
   file_empty: entry(400, () => 'The file is empty. Send the bytes of an image.'),
   file_too_large: entry(
@@ -86,6 +91,10 @@ const ERRORS = {
   ),
   upload_stalled: entry(408, () => 'The body stopped arriving. Send it again on a faster connection.'),
   headers_too_large: entry(431, () => 'The headers of the request are too large.'),
+  transfer_encoding_refused: entry(
+    400,
+    () => 'The body comes in a Transfer-Encoding that is not taken. Send it with Content-Length, or chunked.',
+  ),
   request_malformed: entry(400, () => 'The request is malformed.'),
   storage_full: entry(507, () => 'The server has no space left for images. Tell its operator.'),
   store_unavailable: entry(503, () => 'The image store does not answer. Try again shortly.'),

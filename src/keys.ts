@@ -5,6 +5,7 @@ import type { FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { ConfigError } from './config.ts'
 import { problem } from './errors.ts'
+import { syncFolder } from './store/folder-sync.ts'
 import { linkNew } from './store/link-new.ts'
 
 /** Lets secret scanners recognise a key that was published by mistake. */
@@ -38,14 +39,16 @@ declare module 'fastify' {
 }
 
 const keyFile = z.object({
-  keys: z.array(
-    z.object({
-      name: z.string(),
-      sha256: z.string().regex(/^[0-9a-f]{64}$/),
-      last4: z.string(),
-      created: z.iso.datetime(),
-    }),
-  ),
+  keys: z
+    .array(
+      z.object({
+        name: z.string(),
+        sha256: z.string().regex(/^[0-9a-f]{64}$/),
+        last4: z.string(),
+        created: z.iso.datetime(),
+      }),
+    )
+    .min(1),
 })
 
 /**
@@ -141,6 +144,7 @@ async function readOrCreate(path: string, content: string): Promise<{ text: stri
   try {
     await writeFile(draft, content, { flag: 'wx', mode: 0o600, flush: true })
     await linkNew(draft, path)
+    await syncFolder(dirname(path))
     return { text: content, isNew: true }
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error

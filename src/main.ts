@@ -11,7 +11,7 @@ import { openLocalStore } from './store/local.ts'
 import { openMemoryStore } from './store/memory.ts'
 import { type Store, StoreError } from './store/store.ts'
 import { sweep } from './sweeper.ts'
-import { startupNotice, unreachableBecause } from './welcome.ts'
+import { firstKeyNotice, unreachableBecause } from './welcome.ts'
 
 /** Seconds after which a temp file belongs to nobody, if no upload may take longer. */
 const TEMP_AGE = 3600
@@ -20,14 +20,18 @@ async function start(): Promise<void> {
   readDotEnv()
   const config = loadConfig()
   const log = pino({ level: config.logLevel })
-  const { keyring, secret, spool, store } = await openAll(config)
+  const { keyring, secret, spool, store } = await openAll(config, log)
   const app = await buildApp({ config, store, spool, keyring, secret, log })
-  await app
-    .listen({ host: config.host, port: config.port, listenTextResolver: () => 'listening' })
-    .catch(explainPort)
+  try {
+    await app.listen({ host: config.host, port: config.port, listenTextResolver: () => 'listening' })
+  } catch (error) {
+    // There is no second time to show it.
+    if (keyring.firstKey) process.stdout.write(firstKeyNotice(keyring.firstKey, config))
+    throw explainPort(error as NodeJS.ErrnoException)
+  }
 
   const url = publicUrlOf(app, config)
-  if (keyring.firstKey) process.stdout.write(startupNotice(url, keyring.firstKey, config))
+  if (keyring.firstKey) process.stdout.write(firstKeyNotice(keyring.firstKey, config, url))
   const reason = unreachableBecause(url)
   if (reason)
     log.warn({ url }, `no model can fetch images from here: ${reason}; set PUBLIC_URL to your public address`)
@@ -47,16 +51,19 @@ function readDotEnv(): void {
   }
 }
 
-async function openAll(config: Config) {
+async function openAll(config: Config, log: Logger) {
   const { dataDir } = config
   try {
-    const keyring = await openKeyring(config)
     const secret = await openSecret(config)
     const maxAge = Math.max(TEMP_AGE, 2 * config.uploadTimeout)
     const spool = await openSpool({ dir: join(dataDir, 'tmp'), minFree: config.minFreeSpace, maxAge })
     // What a killed process left is gone before the first request comes in.
     await spool.sweep(Date.now())
-    return { keyring, secret, spool, store: await openStore(config, spool) }
+    const store = await openStore(config, spool)
+    if ((await spool.headroom()) < 0)
+      log.warn('free space is below MIN_FREE_SPACE: uploads are refused until there is more')
+    // Last, as a key that is made at a first start is shown only if nothing else fails.
+    return { secret, spool, store, keyring: await openKeyring(config) }
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (error instanceof ConfigError || error instanceof StoreError || code === undefined) throw error
@@ -74,12 +81,12 @@ async function openStore(config: Config, spool: Spool): Promise<Store> {
   return openLocalStore({ root: join(config.dataDir, 'images'), spool })
 }
 
-function explainPort(error: NodeJS.ErrnoException & { port?: number }): never {
+function explainPort(error: NodeJS.ErrnoException & { port?: number }): Error {
   if (error.code === 'EADDRINUSE')
-    throw new ConfigError(`PORT: ${error.port} is taken by another program; set another`)
+    return new ConfigError(`PORT: ${error.port} is taken by another program; set another`)
   if (error.code === 'EACCES')
-    throw new ConfigError(`PORT: this user may not listen on ${error.port}; set one above 1023`)
-  throw error
+    return new ConfigError(`PORT: this user may not listen on ${error.port}; set one above 1023`)
+  return error
 }
 
 interface Sweeping {

@@ -7,6 +7,9 @@ import { StorageFull, storeFailure } from './store/store.ts'
 /** A temp file's name: which machine and process made it, and a random part. Nothing else is ever removed. */
 const SHAPE = /^([0-9a-f]{8})-(\d+)-[0-9a-f]{32}\.part$/
 
+/** Seconds without a write after which a file of another process with our id, if there is one, is given up. */
+const NAMESAKE_AGE = 60
+
 const machine = createHash('sha256').update(hostname()).digest('hex').slice(0, 8)
 
 /** A file that is being written and that nobody else sees. */
@@ -23,8 +26,8 @@ export interface TempFile {
 /** The folder of unfinished files: bodies on their way in, and whatever is about to become an image. */
 export interface Spool {
   readonly dir: string
-  /** Makes an empty temp file. Throws `StorageFull` while free space is below the floor, else `StoreError`. */
-  create(): Promise<TempFile>
+  /** Makes an empty temp file. Throws `StorageFull` while free space is below the floor, unless `anyway`; else `StoreError`. */
+  create(options?: { anyway: boolean }): Promise<TempFile>
   /** Free space, in bytes, above the floor; negative below it. */
   headroom(): Promise<number>
   /** Removes what processes that are gone left behind, and what is older than `maxAge`. Answers how many. */
@@ -44,7 +47,6 @@ export interface SpoolOptions {
 /** Opens a spool, making its folder. */
 export async function openSpool({ dir, minFree, maxAge }: SpoolOptions): Promise<Spool> {
   await mkdir(dir, { recursive: true, mode: 0o700 })
-  // Names that this process made: after a restart in a container, an older process may have had the same pid.
   const own = new Set<string>()
 
   async function headroom() {
@@ -55,20 +57,23 @@ export async function openSpool({ dir, minFree, maxAge }: SpoolOptions): Promise
   async function isStale(name: string, now: number): Promise<boolean> {
     const [, madeOn, pid] = SHAPE.exec(name) ?? []
     if (pid === undefined) return false
-    if (madeOn === machine && !own.has(name) && !isOtherProcess(Number(pid))) return true
+    if (madeOn === machine && !isRunning(Number(pid))) return true
     const { mtimeMs } = await stat(join(dir, name))
-    return now - mtimeMs > maxAge * 1000
+    // Our own id on a file that is not ours: from before a restart, or from a container beside us that has the same id.
+    const isNamesake = madeOn === machine && Number(pid) === process.pid && !own.has(name)
+    return now - mtimeMs > (isNamesake ? NAMESAKE_AGE : maxAge) * 1000
   }
 
   return {
     dir,
     headroom,
 
-    async create() {
+    async create({ anyway } = { anyway: false }) {
       const name = `${machine}-${process.pid}-${randomBytes(16).toString('hex')}.part`
       const path = join(dir, name)
       try {
-        if (minFree > 0 && (await headroom()) < 0) throw new StorageFull('free space is below MIN_FREE_SPACE')
+        if (!anyway && minFree > 0 && (await headroom()) < 0)
+          throw new StorageFull('free space is below MIN_FREE_SPACE')
         own.add(name)
         return tempFile(path, await open(path, 'wx', 0o640), () => own.delete(name))
       } catch (error) {
@@ -126,9 +131,8 @@ function tempFile(path: string, handle: FileHandle, forget: () => void): TempFil
   return file
 }
 
-/** Whether another process with this id is running on this machine. */
-function isOtherProcess(pid: number): boolean {
-  if (pid === process.pid) return false
+/** Whether a process with this id is running on this machine. */
+function isRunning(pid: number): boolean {
   try {
     return process.kill(pid, 0)
   } catch (error) {

@@ -19,7 +19,7 @@ export interface SweepOptions {
   readonly spool: Spool
   /** Unix milliseconds. */
   readonly now: number
-  /** Told of each delete that fails; the sweep goes on. */
+  /** Told of each failure that the sweep goes on after. */
   readonly onError: (error: unknown) => void
   /** Ends the sweep between two deletes. */
   readonly signal?: AbortSignal
@@ -34,6 +34,10 @@ export async function sweep({ store, spool, now, onError, signal }: SweepOptions
   let deleted = 0
   let bytes = 0
   let failed = 0
+  const tempFiles = await spool.sweep(now).catch((error) => {
+    onError(error)
+    return 0
+  })
   const objects = store.list({ before: firstLiveKey(now) })[Symbol.asyncIterator]()
 
   async function deleteInTurn(): Promise<void> {
@@ -53,5 +57,5 @@ export async function sweep({ store, spool, now, onError, signal }: SweepOptions
   }
 
   await Promise.all(Array.from({ length: CONCURRENCY }, deleteInTurn))
-  return { deleted, bytes, failed, tempFiles: await spool.sweep(now) }
+  return { deleted, bytes, failed, tempFiles }
 }

@@ -1,22 +1,21 @@
 import ipaddr from 'ipaddr.js'
 import type { Config } from './config.ts'
 
-/** What a first start shows, once: where the server is, the key that was made, and a line to paste. */
-export function startupNotice(
-  url: string,
+/** What a first start shows, once: the key that was made and a line to paste, and where the server is if it is running. */
+export function firstKeyNotice(
   key: string,
-  config: Pick<Config, 'dataDir' | 'publicUrl'>,
+  config: Pick<Config, 'dataDir' | 'publicUrl' | 'port'>,
+  url?: string,
 ): string {
-  return `
-  Layover is running at ${url}
-
+  const address = url ?? config.publicUrl ?? `http://localhost:${config.port}`
+  return `${url === undefined ? '' : `\n  Layover is running at ${url}\n`}
   Your API key, shown only this once (${config.dataDir}/keys.json keeps its hash):
 
       ${key}
 
   Upload an image:
 
-      curl -H "Authorization: Bearer ${key}" -F file=@photo.jpg ${url}/api/upload
+      curl -H "Authorization: Bearer ${key}" -F file=@photo.jpg ${address}/api/upload
 
 `
 }

@@ -1,4 +1,4 @@
-import { type HeaderParser, InvalidImage, skip, take } from './header-parser.ts'
+import { type Header, type HeaderParser, InvalidImage, skip, take } from './header-parser.ts'
 
 const START_OF_SCAN = 0xda
 const END_OF_IMAGE = 0xd9
@@ -10,20 +10,25 @@ const isFrameHeader = (marker: number) =>
 /** Markers that stand alone, or that may not be used: no segment of a header starts with one. */
 const hasNoSegment = (marker: number) => marker < 0xc0 || (marker >= 0xd0 && marker <= END_OF_IMAGE)
 
-/** Walks the segments from SOI to the frame header, which holds the size (ITU-T T.81, B.1.1 and B.2.2). */
+/** Walks the segments from SOI to the first scan; the frame header among them holds the size (ITU-T T.81, B.1.1 and B.2.2). */
 export function* jpegHeader(): HeaderParser {
   yield* skip(2)
+  let header: Header | undefined
   for (;;) {
     const marker = yield* nextMarker()
     if (hasNoSegment(marker)) throw new InvalidImage('a segment of its header has an impossible marker')
-    if (marker === START_OF_SCAN) throw new InvalidImage('its pixels come before their size')
-    const length = (yield* take(2)).readUInt16BE()
-    if (isFrameHeader(marker)) {
-      const frame = yield* take(5)
-      return { width: frame.readUInt16BE(3), height: frame.readUInt16BE(1), animated: false }
+    if (marker === START_OF_SCAN) {
+      if (header === undefined) throw new InvalidImage('its pixels come before their size')
+      return header
     }
-    if (length < 2) throw new InvalidImage('a segment of its header has an impossible length')
-    yield* skip(length - 2)
+    let length = (yield* take(2)).readUInt16BE() - 2
+    if (header === undefined && isFrameHeader(marker)) {
+      const frame = yield* take(5)
+      header = { width: frame.readUInt16BE(3), height: frame.readUInt16BE(1), animated: false }
+      length -= 5
+    }
+    if (length < 0) throw new InvalidImage('a segment of its header has an impossible length')
+    yield* skip(length)
   }
 }
 

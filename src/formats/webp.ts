@@ -11,15 +11,33 @@ export function* webpHeader(): HeaderParser {
   const first = FIRST_CHUNKS[start.toString('latin1', 12, 16)]
   if (first === undefined) throw new InvalidImage('it does not start with a VP8, VP8L or VP8X chunk')
   const header = first.read(yield* take(first.length))
-  const rest = start.readUInt32LE(4) + 8 - 20 - first.length
+  let rest = start.readUInt32LE(4) + 8 - 20 - first.length
+  if (first.isExtended) rest -= yield* passToImage(rest)
   if (rest < 0) throw new InvalidImage('its RIFF size is too small for an image')
   yield* skip(rest)
   return header
 }
 
+/** From the end of a VP8X chunk to the header of the first chunk that holds pixels; answers how many bytes that was. */
+function* passToImage(rest: number): Generator<number, number, Buffer> {
+  let passed = 0
+  while (passed + 8 <= rest) {
+    const chunk = yield* take(8)
+    passed += 8
+    if (['VP8 ', 'VP8L', 'ANMF'].includes(chunk.toString('latin1', 0, 4))) return passed
+    // Chunks of odd length are padded.
+    const length = chunk.readUInt32LE(4)
+    yield* skip(length + (length % 2))
+    passed += length + (length % 2)
+  }
+  throw new InvalidImage('it holds no image')
+}
+
 interface FirstChunk {
   /** Bytes of the chunk's content that `read` needs. */
   readonly length: number
+  /** Whether the pixels are in a later chunk. */
+  readonly isExtended?: boolean
   readonly read: (content: Buffer) => Header
 }
 
@@ -51,6 +69,7 @@ const FIRST_CHUNKS: Readonly<Record<string, FirstChunk>> = {
   /** Extended: flags, then 24 bits each of width - 1 and height - 1 of the canvas (RFC 9649, section 2.7.1). */
   VP8X: {
     length: 10,
+    isExtended: true,
     read: (content) => ({
       width: content.readUIntLE(4, 3) + 1,
       height: content.readUIntLE(7, 3) + 1,

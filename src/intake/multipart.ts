@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { MultipartFile } from '@fastify/multipart'
 import type { FastifyRequest } from 'fastify'
+import { askForBody } from '../connection.ts'
 import { Problem, problem, problemWith } from '../errors.ts'
 
 /** The part that holds the image. */
@@ -18,6 +19,14 @@ const limits = {
   fieldNameSize: 100,
   fieldSize: 1024,
   headerPairs: 32,
+}
+
+/** The multipart library's refusals that are not about the form's syntax. */
+const REFUSALS: Readonly<Record<string, 'too_many_files' | 'fields_refused'>> = {
+  FST_FILES_LIMIT: 'too_many_files',
+  FST_FIELDS_LIMIT: 'fields_refused',
+  FST_PARTS_LIMIT: 'fields_refused',
+  FST_PROTO_VIOLATION: 'fields_refused',
 }
 
 /** An upload as `stage` takes it. */
@@ -41,6 +50,7 @@ export function refuseTooLarge(maxFileSize: number) {
  */
 export async function readMultipart(request: FastifyRequest, maxFileSize: number): Promise<Incoming> {
   if (!request.isMultipart()) throw problem('multipart_expected')
+  askForBody(request.raw)
   const fields = new Map<string, string>()
   const form = openForm(request, fields, maxFileSize + OVERHEAD)
   const file = await form.nextFile()
@@ -108,9 +118,9 @@ function openForm(request: FastifyRequest, fields: Map<string, string>, maxBody:
     explain(error) {
       if (error instanceof Problem) return error
       if (broken.signal.aborted) return broken.signal.reason
-      return wasCutOff(raw)
-        ? problem('upload_incomplete')
-        : problemWith('multipart_malformed', { cause: error })
+      if (wasCutOff(raw)) return problem('upload_incomplete')
+      const { code = '' } = error as { code?: string }
+      return problemWith(REFUSALS[code] ?? 'multipart_malformed', { cause: error })
     },
   }
 }

@@ -7,6 +7,18 @@ export interface UploadOptions {
   readonly lifetime: number
 }
 
+interface Limits {
+  readonly lifetime: number
+  readonly maxLifetime: number
+}
+
+/** An `onRequest` hook that refuses what is wrong in the query and the headers before the body is read. */
+export function refuseBadOptions(limits: Limits) {
+  return async (request: FastifyRequest): Promise<void> => {
+    readOptions(request, new Map(), limits)
+  }
+}
+
 /**
  * What the client asks for besides storing the image: `expires_in`, in the query, as the header `X-Layover-Expires-In`, or as a
  * field of the form; the first of these counts. Throws a `Problem` if it is no number of seconds up to `maxLifetime`.
@@ -14,7 +26,7 @@ export interface UploadOptions {
 export function readOptions(
   request: FastifyRequest,
   fields: ReadonlyMap<string, string>,
-  limits: { readonly lifetime: number; readonly maxLifetime: number },
+  limits: Limits,
 ): UploadOptions {
   const query = request.query as Readonly<Record<string, unknown>>
   const given = query.expires_in ?? request.headers['x-layover-expires-in'] ?? fields.get('expires_in')

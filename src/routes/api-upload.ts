@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import { type Envelope, problem, problemWith } from '../errors.ts'
 import { readMultipart, refuseTooLarge } from '../intake/multipart.ts'
-import { readOptions } from '../intake/options.ts'
+import { readOptions, refuseBadOptions } from '../intake/options.ts'
 import { authenticate } from '../keys.ts'
 import { type ImageName, imageId } from '../name.ts'
 import { publish } from '../publish.ts'
@@ -13,7 +13,7 @@ export function apiUpload(
   app: FastifyInstance,
   { config, store, spool, keyring, secret, now, urlOf }: Deps,
 ): void {
-  const onRequest = [authenticate(keyring), refuseTooLarge(config.maxFileSize)]
+  const onRequest = [authenticate(keyring), refuseTooLarge(config.maxFileSize), refuseBadOptions(config)]
 
   app.post('/api/upload', { onRequest }, async (request, reply): Promise<Envelope> => {
     const { body, fields } = await readMultipart(request, config.maxFileSize)
@@ -27,7 +27,7 @@ export function apiUpload(
   })
 
   app.route({
-    method: ['GET', 'PUT', 'PATCH', 'DELETE'],
+    method: ['GET', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'],
     url: '/api/upload',
     handler: async () => {
       throw problemWith('method_not_allowed', { headers: { allow: 'POST' } }, { allow: 'POST' })

@@ -16,8 +16,8 @@ export function images(app: FastifyInstance, { config, store, now }: Deps): void
     method: ['GET', 'HEAD'],
     url,
     handler: async (request, reply) => {
-      const time = now()
-      const name = liveName(request.params, time)
+      const name = nameIn(request.params)
+      refuseExpired(name, now())
       const { headers, method } = request
       const isPlain = method === 'GET' && !CONDITIONS.some((header) => header in headers)
       let opened: { size: number; body: Readable } | undefined
@@ -25,6 +25,10 @@ export function images(app: FastifyInstance, { config, store, now }: Deps): void
       if (isPlain) opened = await store.open(name.text)
       const size = opened?.size ?? (await store.stat(name.text)).size
 
+      // The store took its time, and the expiry is exact.
+      const time = now()
+      if (isExpired(name, time)) opened?.body.destroy()
+      refuseExpired(name, time)
       const answer = serve({ method, headers, name, size, now: time })
       if (answer.status === 412) throw problem('precondition_failed')
       if (answer.status === 416)
@@ -36,7 +40,7 @@ export function images(app: FastifyInstance, { config, store, now }: Deps): void
   })
 
   app.route({
-    method: ['POST', 'PUT', 'PATCH', 'DELETE'],
+    method: ['POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'],
     url,
     handler: async () => {
       throw problemWith('method_not_allowed', { headers: { allow: 'GET, HEAD' } }, { allow: 'GET and HEAD' })
@@ -50,11 +54,14 @@ interface ImageParams {
   name: string
 }
 
-/** The image that a path names, unless it has expired, or the path is not the one that was given out. */
-function liveName({ year, month, name: text }: ImageParams, now: number): ImageName {
+/** The name in a path, if the path is one that was given out. */
+function nameIn({ year, month, name: text }: ImageParams): ImageName {
   const name = parseName(text)
   if (name === undefined || imagePath(name) !== `${year}/${month}/${text}`) throw problem('image_not_found')
+  return name
+}
+
+function refuseExpired(name: ImageName, now: number): void {
   if (isExpired(name, now))
     throw problem('image_expired', { expires: new Date(name.expires * 1000).toISOString() })
-  return name
 }

@@ -1,7 +1,7 @@
 import { open } from 'node:fs/promises'
 
 /**
- * Makes changes to a folder's entries durable. Whoever asks while a sync of the same folder runs shares the next one with
+ * `syncFolder` for many at once. Whoever asks while a sync of the same folder runs shares the next one with
  * all others who wait, since the running one may have begun before their change.
  */
 export function folderSync(): (path: string) => Promise<void> {
@@ -31,7 +31,8 @@ export function folderSync(): (path: string) => Promise<void> {
   }
 }
 
-async function syncFolder(path: string): Promise<void> {
+/** Makes changes to a folder's entries durable. */
+export async function syncFolder(path: string): Promise<void> {
   await using folder = await open(path, 'r')
   await folder.sync()
 }

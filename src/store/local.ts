@@ -1,6 +1,6 @@
 import { constants } from 'node:fs'
 import { type FileHandle, lstat, mkdir, open, readdir, rmdir, unlink } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { Spool, TempFile } from '../spool.ts'
 import { folderSync } from './folder-sync.ts'
 import { linkNew } from './link-new.ts'
@@ -29,21 +29,32 @@ const KEY = /^[0-9a-z]{13,}\.[a-z]+$/
 export async function openLocalStore({ root, spool }: { root: string; spool: Spool }): Promise<Store> {
   const sync = folderSync()
   await mkdir(root, { recursive: true, mode: 0o750 })
+  await sync(dirname(root))
   await probe(root, spool)
 
   const folderOf = (key: string) => join(root, shardOf(key))
   const pathOf = (key: string) => join(folderOf(key), key)
 
+  /** Folders whose own entries are not durable yet: what is put into one waits for that. */
+  const newFolders = new Map<string, Promise<void>>()
+
+  async function makeFolder(path: string): Promise<void> {
+    await mkdir(path, { recursive: true, mode: 0o750 })
+    const synced = sync(root).finally(() => newFolders.delete(path))
+    newFolders.set(path, synced)
+    await synced
+  }
+
   /** Gives the file its final name, in a folder that a sweep may remove at any moment before. */
   async function publish(temp: string, key: string): Promise<void> {
     for (let attempt = 1; ; attempt += 1) {
       try {
-        return await linkNew(temp, pathOf(key))
+        await linkNew(temp, pathOf(key))
+        return await newFolders.get(folderOf(key))
       } catch (error) {
         if (codeOf(error) === 'EEXIST') throw new ObjectExists(key)
         if (codeOf(error) !== 'ENOENT' || attempt === 3) throw error
-        await mkdir(folderOf(key), { recursive: true, mode: 0o750 })
-        await sync(root)
+        await makeFolder(folderOf(key))
       }
     }
   }
@@ -59,10 +70,12 @@ export async function openLocalStore({ root, spool }: { root: string; spool: Spo
         signal?.throwIfAborted()
         await publish(path, key)
         await sync(folderOf(key)).catch(async (error) => {
-          await unlink(pathOf(key))
+          await unlink(pathOf(key)).catch(() => {})
           throw error
         })
       } catch (error) {
+        // A folder that was made for this image alone.
+        await rmdir(folderOf(key)).catch(() => {})
         throw signal?.aborted && error === signal.reason
           ? error
           : storeFailure(error, 'cannot store an image')
@@ -117,7 +130,7 @@ export async function openLocalStore({ root, spool }: { root: string; spool: Spo
     },
 
     async check() {
-      const temp = await spool.create()
+      const temp = await spool.create({ anyway: true })
       await temp.remove()
       await names(root)
     },
@@ -133,7 +146,7 @@ function shardOf(key: string): string {
 
 /** Proves at start that a temp file can be made and given a name below `root`. */
 async function probe(root: string, spool: Spool): Promise<void> {
-  const temp = await spool.create()
+  const temp = await spool.create({ anyway: true })
   const target = join(root, '.probe')
   try {
     await temp.close()

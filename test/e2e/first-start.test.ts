@@ -65,7 +65,26 @@ describe('a start that cannot go on says why, and what to do', () => {
     expect(code).toBe(1)
     expect(output).toMatch(new RegExp(`PORT.*${port}`))
     holder.close()
+
+    // It was a first start all the same: its key was shown, and is the one that counts.
+    const key = /sk-layover-[\w-]+/.exec(output)?.[0]
+    await using second = await startServer({ dataDir })
+    const answer = await fetch(`${second.url}/api/upload`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${key}` },
+    })
+    expect(answer.status).toBe(415)
     await rm(dataDir, { recursive: true })
+  })
+
+  test('but a disk that is nearly full is no reason: what is stored is served, and expires', async () => {
+    await using server = await startServer({ env: { MIN_FREE_SPACE: '100000GB' } })
+    expect(server.output()).toMatch(/MIN_FREE_SPACE: uploads are refused/)
+    expect((await fetch(`${server.url}/readyz`)).status).toBe(200)
+    const body = new FormData()
+    body.append('file', new Blob([new Uint8Array(fixture('photo.jpg'))]), 'photo.jpg')
+    const headers = { authorization: `Bearer ${server.key()}` }
+    expect((await fetch(`${server.url}/api/upload`, { method: 'POST', headers, body })).status).toBe(507)
   })
 
   test('with a data folder that is a file', async () => {

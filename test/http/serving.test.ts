@@ -255,6 +255,32 @@ describe('an address that is not an image’s', () => {
     expect(JSON.parse(String(response.body)).error.code).toBe('request_malformed')
   })
 
+  test.each([
+    { method: 'DELETE', path: () => uploadedPath(), status: 405 },
+    { method: 'POST', path: () => uploadedPath(), status: 405 },
+    { method: 'POST', path: async () => '/api/x', status: 404 },
+    { method: 'OPTIONS', path: async () => '/api/upload', status: 405 },
+    { method: 'PUT', path: async () => '/nowhere', status: 404 },
+  ])('says so ($method, $status) whatever body comes with the request', async ({ method, path, status }) => {
+    const form = uploadOf(fixture('photo.webp'))
+    const bodies = [
+      { type: 'application/json', body: '{' },
+      { type: 'text/plain', body: 'x'.repeat(2_000_000) },
+      { type: form.contentType, body: form.body },
+    ]
+    for (const { type, body } of bodies) {
+      const head = requestHead(`${method} ${await path()}`, {
+        'Content-Type': type,
+        'Content-Length': body.length,
+      })
+      expect((await exchange(app.port, head, body)).status).toBe(status)
+    }
+  })
+
+  test('is 404 for a name of any length', async () => {
+    expect((await ask('GET', `/uploads/2026/01/${'x'.repeat(300)}.png`)).status).toBe(404)
+  })
+
   test('is 405 for other methods, with those that work', async () => {
     const image = await ask('DELETE', await uploadedPath())
     expect({ status: image.status, allow: image.headers.allow }).toEqual({ status: 405, allow: 'GET, HEAD' })

@@ -240,8 +240,10 @@ describe('a disk that is full', () => {
   )
 
   test('is not waited for: below the floor of free space nothing is taken', async () => {
-    await openAt(dir)
-    await expect(openAt(dir, Number.MAX_SAFE_INTEGER)).rejects.toThrow(StorageFull)
+    const { store: low } = await openAt(dir, Number.MAX_SAFE_INTEGER)
+    await expect(low.put(aKey(), inMemory(bytesOf(1)))).rejects.toThrow(StorageFull)
+    await expect(low.check()).resolves.toBeUndefined()
+    expect(await everything(dir)).toEqual([])
   })
 })
 

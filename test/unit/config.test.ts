@@ -81,7 +81,11 @@ describe('quantities', () => {
     ],
     ['MAX_PIXELS', ['100', '100MB', '0MP']],
     ['LIFETIME', ['0', '0s', '72', 'Never!', 'forever', '1w', '365001d', '99999999999d']],
-    ['SWEEP_INTERVAL', ['off', '00', '-1s']],
+    // A longer timer would overflow and fire at once.
+    ['SWEEP_INTERVAL', ['off', '00', '-1s', '25d']],
+    ['STOP_TIMEOUT', ['0', '30d']],
+    ['UPLOAD_TIMEOUT', ['25d']],
+    ['IDLE_TIMEOUT', ['577h']],
     ['UPLOAD_TIMEOUT', ['0', 'never']],
   ])('%s can be none of %j', (name, texts) => {
     for (const text of texts) expect(faultsOf({ [name]: text }).message, text).toContain(`${name}: `)

@@ -22,6 +22,8 @@ const all: Readonly<Record<ErrorCode, Problem>> = {
   multipart_malformed: problem('multipart_malformed'),
   file_missing: problem('file_missing', { found: ['image', 'photo'] }),
   too_many_files: problem('too_many_files'),
+  fields_refused: problem('fields_refused'),
+  transfer_encoding_refused: problem('transfer_encoding_refused'),
   file_empty: problem('file_empty'),
   file_too_large: problem('file_too_large', { limit: 20_971_520 }),
   body_too_large: problem('body_too_large'),

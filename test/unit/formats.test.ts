@@ -95,6 +95,12 @@ test.each<[string, Buffer]>([
 })
 
 /** A header with one thing wrong: the format it begins as, and the bytes. */
+const photo = fixture('photo.jpg')
+const photoUpToItsScan = photo.subarray(0, photo.indexOf('\xff\xda', 'latin1'))
+
+/** A VP8X chunk, and one with metadata of odd length, in a RIFF of the right size. */
+const emptyCanvas = bytesOf('RIFF\x22\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0\x63\0\0\x63\0\0', 'EXIF\x03\0\0\0abc\0')
+
 const broken: readonly [string, Format, Buffer][] = [
   [
     'HTML after the first bytes of a JPEG',
@@ -147,6 +153,8 @@ const broken: readonly [string, Format, Buffer][] = [
   ['a WebP without the start code of VP8', 'webp', changed(fixture('photo.webp'), 23)],
   ['a lossless WebP without its signature', 'webp', changed(fixture('lossless.webp'), 20)],
   ['a GIF with no image in it', 'gif', bytesOf('GIF89a\x01\0\x01\0\0\0\0;')],
+  ['a JPEG that ends after its size', 'jpeg', photoUpToItsScan],
+  ['a WebP with a canvas and no image', 'webp', emptyCanvas],
   ['a GIF with an extension and no image', 'gif', bytesOf('GIF89a\x01\0\x01\0\0\0\0!\xfe\x03abc\0;')],
 ]
 

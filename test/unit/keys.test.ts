@@ -83,6 +83,7 @@ describe('keys.json', () => {
     ['was cut off', '{"keys": [{"name": "fi'],
     ['holds something else', '{"users": []}'],
     ['is a list', '[]'],
+    ['has no key at all', '{"keys": []}'],
     ['has a key without a digest', JSON.stringify({ keys: [{ ...entry, sha256: undefined }] })],
     ['has a digest that is too short', JSON.stringify({ keys: [{ ...entry, sha256: 'abc' }] })],
     [

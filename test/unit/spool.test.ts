@@ -35,9 +35,9 @@ describe('a sweep', () => {
   test.each([
     { title: 'what a dead process of this machine left, at once', name: nameOf(deadPid), age: 0 },
     {
-      title: 'what an earlier process with our own id left, at once: containers reuse ids',
+      title: 'what an earlier process with our own id left a minute ago: containers reuse ids',
       name: nameOf(process.pid),
-      age: 0,
+      age: 61,
     },
     {
       title: 'what a live process has not touched for too long',
@@ -56,6 +56,7 @@ describe('a sweep', () => {
   })
 
   test.each([
+    { title: 'what a process beside us with our own id may be writing', name: nameOf(process.pid), age: 10 },
     { title: 'what a live process of this machine writes', name: nameOf(process.ppid), age: MAX_AGE - 60 },
     { title: 'what another machine writes', name: nameOf(deadPid, '00000000'), age: MAX_AGE - 60 },
     { title: 'an operator’s own file', name: 'notes.txt', age: 10 * MAX_AGE },

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { startupNotice, unreachableBecause } from '../../src/welcome.ts'
+import { firstKeyNotice, unreachableBecause } from '../../src/welcome.ts'
 
 test.each([
   'http://localhost:8080',
@@ -48,10 +48,11 @@ test('a public name without TLS gets its own warning', () => {
 
 test('the first start shows the address, and the key once alone and once in a line to paste', () => {
   const key = 'sk-layover-abc'
-  const lines = startupNotice('https://images.example.com', key, {
-    dataDir: './data',
-    publicUrl: undefined,
-  }).split('\n')
+  const lines = firstKeyNotice(
+    key,
+    { dataDir: './data', publicUrl: undefined, port: 8080 },
+    'https://images.example.com',
+  ).split('\n')
 
   const withKey = lines.filter((line) => line.includes(key)).map((line) => line.trim())
   expect(withKey).toEqual([

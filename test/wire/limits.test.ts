@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { request } from 'node:http'
 import { buffer } from 'node:stream/consumers'
 import { afterEach, describe, expect, test } from 'vitest'
@@ -115,6 +116,16 @@ describe('Expect: 100-continue', () => {
   test.each([
     { title: 'without a key', headers: {}, status: 401 },
     {
+      title: 'with another type of body',
+      headers: { Authorization: authorization, 'Content-Type': 'application/json' },
+      status: 415,
+    },
+    {
+      title: 'with too long a life asked for',
+      headers: { Authorization: authorization, 'X-Layover-Expires-In': 1e9 },
+      status: 400,
+    },
+    {
       title: 'with too much announced',
       headers: { Authorization: authorization, 'Content-Length': 1e9 },
       status: 413,
@@ -125,6 +136,13 @@ describe('Expect: 100-continue', () => {
     socket.write(head(headers))
     const bytes = await buffer(socket)
     expect(bytes.toString('latin1', 0, 12)).toBe(`HTTP/1.1 ${status}`)
+  })
+
+  test('is answered by the refusal itself at an address that does not exist', async () => {
+    app = await startApp()
+    const socket = await openSocket(app.port)
+    socket.write(requestHead('POST /nowhere', { Expect: '100-continue', 'Content-Length': 500 }))
+    expect((await buffer(socket)).toString('latin1', 0, 12)).toBe('HTTP/1.1 404')
   })
 
   test('is granted to an upload that may come', async () => {
@@ -168,6 +186,22 @@ describe('a client that is too slow', () => {
     app = await startApp({ env: { IDLE_TIMEOUT: '1s' } })
     const response = await exchange(app.port, head, form.body.subarray(0, 20))
     expect(response.status).toBe(408)
+  })
+
+  test('one that was told so cannot have its image stored by sending the rest afterwards', async () => {
+    app = await startApp({ env: { UPLOAD_TIMEOUT: '1s' } })
+    const socket = await openSocket(app.port)
+    socket.write(head)
+    socket.write(form.body.subarray(0, -5))
+    let answer = ''
+    socket.on('data', (chunk) => {
+      answer += chunk
+    })
+    await eventually(() => answer.length > 0)
+    socket.write(form.body.subarray(-5))
+    await once(socket, 'close')
+    expect(answer).toMatch(/^HTTP\/1\.1 408 .*"success":false.*"data":null}$/s)
+    await eventually(async () => (await app.files()).length === 0)
   })
 
   test('one that drips is told when UPLOAD_TIMEOUT is over', async () => {

@@ -71,6 +71,21 @@ describe('when the store fails', () => {
     expect((await fetch(`${app.url}/healthz`)).status).toBe(200)
     failing.now = undefined
     expect((await fetch(app.url + path)).status).toBe(200)
+    await eventually(async () => (await fetch(`${app.url}/readyz`)).status === 200)
+  })
+
+  test('an image that expires while the store looks for it is 410', async () => {
+    let now = Date.UTC(2026, 0, 1)
+    const slow = (store: Store): Store => ({
+      ...store,
+      async open(key, options) {
+        now += 3600_000
+        return store.open(key, options)
+      },
+    })
+    await using app = await startApp({ env: { LIFETIME: '1h' }, now: () => now, wrap: slow })
+    const { data } = (await (await upload(app)).json()) as { data: string }
+    expect((await fetch(app.url + new URL(data).pathname)).status).toBe(410)
   })
 
   test('a body that breaks while it is served ends the connection rather than look complete', async () => {
