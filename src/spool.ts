@@ -15,8 +15,8 @@ const machine = createHash('sha256').update(hostname()).digest('hex').slice(0, 8
 /** A file that is being written and that nobody else sees. */
 export interface TempFile {
   readonly path: string
-  /** Appends all of `bytes`. */
-  write(bytes: Buffer): Promise<void>
+  /** Appends all of the pieces, one after the other. */
+  write(pieces: readonly Buffer[]): Promise<void>
   /** Ends writing; the file stays. With `sync`, its bytes are on the disk afterwards. */
   close(options?: { sync: boolean }): Promise<void>
   /** Closes and removes the file; idempotent, and never fails. */
@@ -47,7 +47,7 @@ export interface SpoolOptions {
 /** Opens a spool, making its folder. */
 export async function openSpool({ dir, minFree, maxAge }: SpoolOptions): Promise<Spool> {
   await mkdir(dir, { recursive: true, mode: 0o700 })
-  const own = new Set<string>()
+  const own = new Map<string, TempFile>()
 
   async function headroom() {
     const { bavail, bsize } = await statfs(dir)
@@ -74,10 +74,10 @@ export async function openSpool({ dir, minFree, maxAge }: SpoolOptions): Promise
       try {
         if (!anyway && minFree > 0 && (await headroom()) < 0)
           throw new StorageFull('free space is below MIN_FREE_SPACE')
-        own.add(name)
-        return tempFile(path, await open(path, 'wx', 0o640), () => own.delete(name))
+        const file = tempFile(path, await open(path, 'wx', 0o640), () => own.delete(name))
+        own.set(name, file)
+        return file
       } catch (error) {
-        own.delete(name)
         throw storeFailure(error, 'cannot make a temp file')
       }
     },
@@ -93,20 +93,23 @@ export async function openSpool({ dir, minFree, maxAge }: SpoolOptions): Promise
     },
 
     async close() {
-      await Promise.all([...own].map((name) => unlink(join(dir, name)).catch(ignoreMissing)))
-      own.clear()
+      await Promise.all([...own.values()].map((file) => file.remove()))
     },
   }
 }
 
 function tempFile(path: string, handle: FileHandle, forget: () => void): TempFile {
-  const file: TempFile = {
+  return {
     path,
 
-    async write(bytes) {
+    async write(pieces) {
       try {
-        let offset = 0
-        while (offset < bytes.length) offset += (await handle.write(bytes, offset)).bytesWritten
+        let { bytesWritten } = await handle.writev(pieces)
+        const size = pieces.reduce((sum, { length }) => sum + length, 0)
+        if (bytesWritten === size) return
+        // A file system may take less than it is given.
+        const bytes = Buffer.concat(pieces)
+        while (bytesWritten < size) bytesWritten += (await handle.write(bytes, bytesWritten)).bytesWritten
       } catch (error) {
         throw storeFailure(error, 'cannot write a temp file')
       }
@@ -128,7 +131,6 @@ function tempFile(path: string, handle: FileHandle, forget: () => void): TempFil
       forget()
     },
   }
-  return file
 }
 
 /** Whether a process with this id is running on this machine. */

@@ -134,7 +134,7 @@ class Keeper {
   async end(): Promise<StagedBytes & AsyncDisposable> {
     const { size } = this
     if (this.#file === undefined) {
-      const bytes = this.#release()
+      const bytes = Buffer.concat(this.#held, size)
       return { size, bytes, open: () => Readable.from([bytes]), [Symbol.asyncDispose]: async () => {} }
     }
     await this.#flush()
@@ -154,13 +154,9 @@ class Keeper {
 
   async #flush(): Promise<void> {
     this.#file ??= await this.#spool.create()
-    await this.#file.write(this.#release())
-  }
-
-  #release(): Buffer {
-    const bytes = Buffer.concat(this.#held, this.#heldBytes)
+    const pieces = this.#held
     this.#held = []
     this.#heldBytes = 0
-    return bytes
+    await this.#file.write(pieces)
   }
 }

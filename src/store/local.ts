@@ -1,7 +1,8 @@
 import { constants } from 'node:fs'
 import { type FileHandle, lstat, mkdir, open, readdir, rmdir, unlink } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import type { Spool, TempFile } from '../spool.ts'
+import { abortable } from './abortable.ts'
 import { folderSync } from './folder-sync.ts'
 import { linkNew } from './link-new.ts'
 import {
@@ -18,6 +19,8 @@ const SHARD_WIDTH = 5
 /** Images that never expire share their first seven characters, so they are told apart by their time of creation. */
 const NEVER = 'zzzzzzz'
 const SHARD = new RegExp(`^(?:[0-9a-z]{${SHARD_WIDTH}}|${NEVER}[0-9a-z]{${SHARD_WIDTH}})$`)
+/** Neither through a symbolic link, nor waiting for the other end of a pipe: this store makes neither. */
+const READ_ONLY = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
 const KEY = /^[0-9a-z]{13,}\.[a-z]+$/
 
 /**
@@ -28,7 +31,9 @@ const KEY = /^[0-9a-z]{13,}\.[a-z]+$/
  */
 export async function openLocalStore({ root, spool }: { root: string; spool: Spool }): Promise<Store> {
   const sync = folderSync()
-  await mkdir(root, { recursive: true, mode: 0o750 })
+  await mkdir(root, { recursive: true, mode: 0o750 }).catch((error) => {
+    throw storeFailure(error, `${root} must be a folder that this user can write`)
+  })
   await sync(dirname(root))
   await probe(root, spool)
 
@@ -39,7 +44,10 @@ export async function openLocalStore({ root, spool }: { root: string; spool: Spo
   const newFolders = new Map<string, Promise<void>>()
 
   async function makeFolder(path: string): Promise<void> {
-    await mkdir(path, { recursive: true, mode: 0o750 })
+    // Not the root with it: where that has gone, the disk has, and what is put in its place would be lost.
+    await mkdir(path, { mode: 0o750 }).catch((error) => {
+      if (codeOf(error) !== 'EEXIST') throw error
+    })
     const synced = sync(root).finally(() => newFolders.delete(path))
     newFolders.set(path, synced)
     await synced
@@ -49,14 +57,21 @@ export async function openLocalStore({ root, spool }: { root: string; spool: Spo
   async function publish(temp: string, key: string): Promise<void> {
     for (let attempt = 1; ; attempt += 1) {
       try {
-        await linkNew(temp, pathOf(key))
-        return await newFolders.get(folderOf(key))
+        return await linkNew(temp, pathOf(key))
       } catch (error) {
         if (codeOf(error) === 'EEXIST') throw new ObjectExists(key)
         if (codeOf(error) !== 'ENOENT' || attempt === 3) throw error
         await makeFolder(folderOf(key))
       }
     }
+  }
+
+  /** Nothing of that name is not found; but if the root has gone as well, the disk has. */
+  async function readFailure(error: unknown, key: string): Promise<Error> {
+    // ELOOP: a symbolic link.
+    if (!['ENOENT', 'ELOOP'].includes(codeOf(error))) return storeFailure(error, 'cannot read an image')
+    const isThere = await lstat(root).catch(missingIsUndefined)
+    return isThere ? new ObjectNotFound(key) : new StoreError(`${root} has gone`, { cause: error })
   }
 
   return {
@@ -69,16 +84,17 @@ export async function openLocalStore({ root, spool }: { root: string; spool: Spo
         if (temp === undefined) await syncFile(path, staged.size)
         signal?.throwIfAborted()
         await publish(path, key)
-        await sync(folderOf(key)).catch(async (error) => {
+        try {
+          await newFolders.get(folderOf(key))
+          await sync(folderOf(key))
+        } catch (error) {
           await unlink(pathOf(key)).catch(() => {})
           throw error
-        })
+        }
       } catch (error) {
         // A folder that was made for this image alone.
         await rmdir(folderOf(key)).catch(() => {})
-        throw signal?.aborted && error === signal.reason
-          ? error
-          : storeFailure(error, 'cannot store an image')
+        throw signal?.aborted ? signal.reason : storeFailure(error, 'cannot store an image')
       } finally {
         await temp?.remove()
       }
@@ -90,7 +106,7 @@ export async function openLocalStore({ root, spool }: { root: string; spool: Spo
         if (!found.isFile()) throw new ObjectNotFound(key)
         return { size: found.size }
       } catch (error) {
-        throw readFailure(error, key)
+        throw await readFailure(error, key)
       }
     },
 
@@ -98,12 +114,14 @@ export async function openLocalStore({ root, spool }: { root: string; spool: Spo
       signal?.throwIfAborted()
       let handle: FileHandle | undefined
       try {
-        handle = await open(pathOf(key), constants.O_RDONLY | constants.O_NOFOLLOW)
-        const { size } = await handle.stat()
+        handle = await open(pathOf(key), READ_ONLY)
+        const found = await handle.stat()
+        if (!found.isFile()) throw new ObjectNotFound(key)
+        const { size } = found
         return { size, body: handle.createReadStream({ ...range, highWaterMark: 256 * 1024 }) }
       } catch (error) {
         await handle?.close()
-        throw readFailure(error, key)
+        throw await readFailure(error, key)
       }
     },
 
@@ -147,10 +165,9 @@ function shardOf(key: string): string {
 /** Proves at start that a temp file can be made and given a name below `root`. */
 async function probe(root: string, spool: Spool): Promise<void> {
   const temp = await spool.create({ anyway: true })
-  const target = join(root, '.probe')
+  const target = join(root, `.${basename(temp.path)}`)
   try {
     await temp.close()
-    await unlink(target).catch(missingIsUndefined)
     await linkNew(temp.path, target)
     await unlink(target)
   } catch (error) {
@@ -166,11 +183,13 @@ async function writeTemp(spool: Spool, staged: StagedBytes, signal?: AbortSignal
   const temp = await spool.create()
   let written = 0
   try {
-    // Iterating a stream destroys it when the loop is left early.
-    for await (const chunk of staged.bytes === undefined ? staged.open() : [staged.bytes]) {
-      signal?.throwIfAborted()
-      await temp.write(chunk)
+    // A stream is destroyed when the loop over it is left, and when the signal says so.
+    for await (const chunk of staged.bytes === undefined
+      ? abortable(staged.open(), signal)
+      : [staged.bytes]) {
+      await temp.write([chunk])
       written += chunk.length
+      if (written > staged.size) break
     }
     if (written !== staged.size) throw new StoreError('the staged bytes are not as many as announced')
     await temp.close({ sync: true })
@@ -193,16 +212,9 @@ async function names(folder: string, { mayBeMissing } = { mayBeMissing: false })
   try {
     return (await readdir(folder)).sort()
   } catch (error) {
-    if (mayBeMissing && codeOf(error) === 'ENOENT') return []
+    if (mayBeMissing && ['ENOENT', 'ENOTDIR'].includes(codeOf(error))) return []
     throw storeFailure(error, 'cannot list images')
   }
-}
-
-function readFailure(error: unknown, key: string): Error {
-  // ELOOP: a symbolic link, which this store never makes.
-  return ['ENOENT', 'ELOOP'].includes(codeOf(error))
-    ? new ObjectNotFound(key)
-    : storeFailure(error, 'cannot read an image')
 }
 
 function missingIsUndefined(error: unknown): undefined {

@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
-import { ObjectExists, ObjectNotFound, type Store, StoreError } from './store.ts'
+import { abortable } from './abortable.ts'
+import { ObjectExists, ObjectNotFound, type Store, StoreError, storeFailure } from './store.ts'
 
 /** The contract in its simplest form, for tests and for trying out: all is gone when the process ends. */
 export function openMemoryStore(): Store {
@@ -15,8 +16,7 @@ export function openMemoryStore(): Store {
   return {
     async put(key, staged, { signal } = {}) {
       signal?.throwIfAborted()
-      const bytes = staged.bytes ?? (await buffer(staged.open()))
-      signal?.throwIfAborted()
+      const bytes = staged.bytes ?? (await buffer(abortable(staged.open(), signal)).catch(explain(signal)))
       if (bytes.length !== staged.size) throw new StoreError('the staged bytes are not as many as announced')
       if (objects.has(key)) throw new ObjectExists(key)
       objects.set(key, Buffer.from(bytes))
@@ -31,7 +31,7 @@ export function openMemoryStore(): Store {
       const bytes = find(key)
       return {
         size: bytes.length,
-        body: Readable.from([range ? bytes.subarray(range.start, range.end + 1) : bytes]),
+        body: Readable.from([Buffer.from(bytes.subarray(range?.start, range && range.end + 1))]),
       }
     },
 
@@ -49,5 +49,11 @@ export function openMemoryStore(): Store {
 
     async check() {},
     async close() {},
+  }
+}
+
+function explain(signal: AbortSignal | undefined) {
+  return (error: unknown): never => {
+    throw signal?.aborted ? signal.reason : storeFailure(error, 'cannot read the staged bytes')
   }
 }

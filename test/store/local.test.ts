@@ -90,6 +90,7 @@ describe('on disk', () => {
     await store.put(key, inMemory(bytesOf(1)))
     const shard = join(dir, 'images', key.slice(0, 5))
     const foreign = [
+      join(dir, 'images', 'notes'),
       join(dir, 'images', 'notes.txt'),
       join(shard, 'README.md'),
       join(shard, `${key}.bak`),
@@ -135,6 +136,34 @@ describe('on disk', () => {
     await rm(join(dir, 'images'), { recursive: true })
     await expect(Array.fromAsync(store.list())).rejects.toThrow(StoreError)
     await expect(store.check()).rejects.toThrow(StoreError)
+    for (const attempt of [store.stat(aKey()), store.open(aKey()), store.put(aKey(), inMemory(bytesOf(1)))]) {
+      const error = await attempt.then(
+        () => undefined,
+        (reason) => reason,
+      )
+      expect(error).toBeInstanceOf(StoreError)
+      expect(error).not.toBeInstanceOf(ObjectNotFound)
+    }
+    expect(await readdir(dir)).toEqual(['tmp'])
+  })
+
+  test('a folder or a pipe named like an image is none', async () => {
+    const real = aKey()
+    await store.put(real, inMemory(bytesOf(1)))
+    const shard = join(dir, 'images', real.slice(0, 5))
+    const [folder, pipe] = [aKey(), aKey()]
+    await mkdir(join(shard, folder))
+    await run('mkfifo', [join(shard, pipe)])
+    for (const key of [folder, pipe]) {
+      await expect(store.open(key)).rejects.toThrow(ObjectNotFound)
+      await expect(store.stat(key)).rejects.toThrow(ObjectNotFound)
+    }
+    expect(await Array.fromAsync(store.list())).toEqual([{ key: real, size: 1 }])
+  })
+
+  test('many may start on it at once', async () => {
+    await Promise.all(Array.from({ length: 20 }, () => openAt(dir)))
+    expect(await everything(dir)).toEqual([])
   })
 
   test('a download under way when its image is deleted goes on to its end', async () => {
@@ -188,7 +217,7 @@ describe('a start', () => {
     },
   ])('with a root that $what is refused', async ({ make }) => {
     await make()
-    await expect(openAt(dir)).rejects.toThrow()
+    await expect(openAt(dir)).rejects.toThrow(/images must be a folder/)
   })
 
   test.skipIf(!canMount)('with a root that may not be written is refused, and named', async () => {
@@ -299,6 +328,36 @@ describe('durability', () => {
     expect(places).not.toContain(-1)
     expect(places).toEqual([...places].sort((a, b) => a - b))
   })
+
+  test.skipIf(!hasStrace)('a staged file is on disk before it gets its name', async () => {
+    const { calls } = await trace(
+      `const { writeFileSync } = await import('node:fs')
+       writeFileSync('${dir}/tmp/staged', Buffer.alloc(1000))
+       await store.put('${aKey()}', { size: 1000, path: '${dir}/tmp/staged', open() { throw new Error() } })`,
+      ...['-e', 'trace=fdatasync,link,linkat'],
+    )
+    const synced = calls.findIndex((line) => /fdatasync\(\d+<[^>]*\/staged>/.test(line))
+    const linked = calls.findIndex((line) => /link(at)?\(.*staged.*= 0/.test(line))
+    expect(synced).toBeGreaterThan(-1)
+    expect(linked).toBeGreaterThan(synced)
+  })
+
+  test.skipIf(!hasStrace)(
+    'a folder that cannot be made durable fails the puts, which leave nothing',
+    async () => {
+      const keys = [aKey(), aKey()]
+      const { output } = await trace(
+        `await store.check()
+       const puts = await Promise.allSettled(${JSON.stringify(keys)}.map(put))
+       const left = await Array.fromAsync(store.list())
+       writeSync(1, JSON.stringify({ puts: puts.map((put) => put.status), left }))`,
+        // A start syncs one folder; what counts is each thread's own.
+        ...['-e', 'trace=fsync', '-P', `${dir}/images`, '-e', 'inject=fsync:error=EIO'],
+      )
+      expect(JSON.parse(output)).toEqual({ puts: ['rejected', 'rejected'], left: [] })
+      expect(await everything(dir)).toEqual(['script.ts'])
+    },
+  )
 
   test.skipIf(!hasStrace)(
     'a file system without hard links will do, and still nothing is replaced',

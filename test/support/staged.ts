@@ -1,5 +1,5 @@
 import { createReadStream } from 'node:fs'
-import { Readable } from 'node:stream'
+import { PassThrough, Readable } from 'node:stream'
 import { makeName } from '../../src/name.ts'
 import type { StagedBytes } from '../../src/store/store.ts'
 
@@ -44,22 +44,15 @@ export function failingAfter(bytes: Buffer, sent: number, error: Error): StagedB
 
 /** A body that stops half-way until it is told to go on. */
 export function heldHalfway(bytes: Buffer) {
-  const reached = Promise.withResolvers<void>()
-  const goOn = Promise.withResolvers<void>()
-  const staged: StagedBytes = {
-    size: bytes.length,
-    open: () =>
-      Readable.from(
-        (async function* () {
-          const half = Math.floor(bytes.length / 2)
-          yield* pieces(bytes.subarray(0, half))
-          reached.resolve()
-          await goOn.promise
-          yield* pieces(bytes.subarray(half))
-        })(),
-      ),
-  }
-  return { staged, reached: reached.promise, goOn: goOn.resolve }
+  const half = Math.floor(bytes.length / 2)
+  const body = new PassThrough({ highWaterMark: bytes.length })
+  const reached = new Promise<void>((resolve) => {
+    body.once('data', () => resolve())
+    body.pause()
+  })
+  body.write(bytes.subarray(0, half))
+  const staged: StagedBytes = { size: bytes.length, open: () => body }
+  return { staged, reached, goOn: () => body.end(bytes.subarray(half)) }
 }
 
 function* pieces(bytes: Buffer): Generator<Buffer> {

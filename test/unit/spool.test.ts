@@ -88,11 +88,11 @@ describe('a temp file', () => {
   test('holds what was written, in order, and is nobody else’s to read', async () => {
     await using folder = await tempSpool()
     const temp = await folder.spool.create()
-    await temp.write(Buffer.from('one '))
-    await temp.write(Buffer.alloc(0))
-    await temp.write(Buffer.from('two'))
+    await temp.write([Buffer.from('one '), Buffer.from('and ')])
+    await temp.write([Buffer.alloc(0)])
+    await temp.write([Buffer.from('two')])
     await temp.close({ sync: true })
-    expect(await readFile(temp.path, 'utf8')).toBe('one two')
+    expect(await readFile(temp.path, 'utf8')).toBe('one and two')
     expect((await stat(temp.path)).mode & 0o007).toBe(0)
   })
 
@@ -114,7 +114,7 @@ describe('a temp file', () => {
 test('closing removes what this process has not finished, and nothing of others', async () => {
   const other = nameOf(process.ppid)
   await using folder = await folderWith(other, { age: 0 })
-  for (let made = 0; made < 3; made += 1) await (await folder.spool.create()).write(Buffer.from('half'))
+  for (let made = 0; made < 3; made += 1) await (await folder.spool.create()).write([Buffer.from('half')])
   await folder.spool.close()
   expect(await folder.names()).toEqual([other])
   await folder.spool.close()
