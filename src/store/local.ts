@@ -1,27 +1,15 @@
 import { constants } from 'node:fs'
 import { type FileHandle, lstat, mkdir, open, readdir, rmdir, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import type { Spool, TempFile } from '../spool.ts'
-import { abortable } from './abortable.ts'
+import type { Spool } from '../spool.ts'
+import { durableFile } from './durable-file.ts'
 import { folderSync } from './folder-sync.ts'
 import { linkNew } from './link-new.ts'
-import {
-  ObjectExists,
-  ObjectNotFound,
-  type StagedBytes,
-  type Store,
-  StoreError,
-  storeFailure,
-} from './store.ts'
+import { belongsIn, isShard, shardOf } from './shards.ts'
+import { ObjectExists, ObjectNotFound, type Store, StoreError, storeFailure } from './store.ts'
 
-/** Leading characters that share a folder: 1024 seconds of expiry, so no folder grows with the total. */
-const SHARD_WIDTH = 5
-/** Images that never expire share their first seven characters, so they are told apart by their time of creation. */
-const NEVER = 'zzzzzzz'
-const SHARD = new RegExp(`^(?:[0-9a-z]{${SHARD_WIDTH}}|${NEVER}[0-9a-z]{${SHARD_WIDTH}})$`)
 /** Neither through a symbolic link, nor waiting for the other end of a pipe: this store makes neither. */
 const READ_ONLY = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
-const KEY = /^[0-9a-z]{13,}\.[a-z]+$/
 
 /**
  * Images as files below `root`, in folders by the leading characters of their names.
@@ -77,13 +65,10 @@ export async function openLocalStore({ root, spool }: { root: string; spool: Spo
   return {
     async put(key, staged, { signal } = {}) {
       signal?.throwIfAborted()
-      let temp: TempFile | undefined
       try {
-        if (staged.path === undefined) temp = await writeTemp(spool, staged, signal)
-        const path = staged.path ?? temp?.path ?? ''
-        if (temp === undefined) await syncFile(path, staged.size)
+        await using file = await durableFile(spool, staged, signal)
         signal?.throwIfAborted()
-        await publish(path, key)
+        await publish(file.path, key)
         try {
           await newFolders.get(folderOf(key))
           await sync(folderOf(key))
@@ -95,8 +80,6 @@ export async function openLocalStore({ root, spool }: { root: string; spool: Spo
         // A folder that was made for this image alone.
         await rmdir(folderOf(key)).catch(() => {})
         throw signal?.aborted ? signal.reason : storeFailure(error, 'cannot store an image')
-      } finally {
-        await temp?.remove()
       }
     },
 
@@ -137,10 +120,10 @@ export async function openLocalStore({ root, spool }: { root: string; spool: Spo
     },
 
     async *list({ before = '~' } = {}) {
-      const shards = (await names(root)).filter((name) => SHARD.test(name) && name < before)
+      const shards = (await names(root)).filter((name) => isShard(name) && name < before)
       for (const shard of shards) {
         for (const key of await names(join(root, shard), { mayBeMissing: true })) {
-          if (!KEY.test(key) || shardOf(key) !== shard || key >= before) continue
+          if (!belongsIn(shard, key) || key >= before) continue
           const found = await lstat(join(root, shard, key)).catch(missingIsUndefined)
           if (found?.isFile()) yield { key, size: found.size }
         }
@@ -155,11 +138,6 @@ export async function openLocalStore({ root, spool }: { root: string; spool: Spo
 
     async close() {},
   }
-}
-
-function shardOf(key: string): string {
-  if (!KEY.test(key)) throw new TypeError('not an image name')
-  return key.slice(0, key.startsWith(NEVER) ? NEVER.length + SHARD_WIDTH : SHARD_WIDTH)
 }
 
 /** Proves at start that a temp file can be made and given a name below `root`. */
@@ -177,34 +155,6 @@ async function probe(root: string, spool: Spool): Promise<void> {
   } finally {
     await temp.remove()
   }
-}
-
-async function writeTemp(spool: Spool, staged: StagedBytes, signal?: AbortSignal): Promise<TempFile> {
-  const temp = await spool.create()
-  let written = 0
-  try {
-    // A stream is destroyed when the loop over it is left, and when the signal says so.
-    for await (const chunk of staged.bytes === undefined
-      ? abortable(staged.open(), signal)
-      : [staged.bytes]) {
-      await temp.write([chunk])
-      written += chunk.length
-      if (written > staged.size) break
-    }
-    if (written !== staged.size) throw new StoreError('the staged bytes are not as many as announced')
-    await temp.close({ sync: true })
-    return temp
-  } catch (error) {
-    await temp.remove()
-    throw error
-  }
-}
-
-/** Makes the bytes of a staged file durable. */
-async function syncFile(path: string, size: number): Promise<void> {
-  await using file = await open(path, 'r+')
-  if ((await file.stat()).size !== size) throw new StoreError('the staged bytes are not as many as announced')
-  await file.datasync()
 }
 
 /** A folder's entries in the order of their names. A shard may vanish while it is looked for; the root may not. */

@@ -137,6 +137,33 @@ describe('a client that goes away', () => {
     expect(await app.files()).toEqual([])
   })
 
+  test('before its download begins frees the file', async () => {
+    const { promise: asked, resolve: ask } = Promise.withResolvers<void>()
+    const { promise: gone, resolve: go } = Promise.withResolvers<void>()
+    let body: Readable | undefined
+    const slow = (store: Store): Store => ({
+      ...store,
+      async open(key, options) {
+        ask()
+        await gone
+        const opened = await store.open(key, options)
+        body = opened.body
+        return opened
+      },
+    })
+    await using app = await startApp({ wrap: slow })
+    const { data } = (await (await upload(app)).json()) as { data: string }
+    const socket = await openSocket(app.port)
+    socket.write(requestHead(`GET ${new URL(data).pathname}`))
+    await asked
+    socket.destroy()
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    go()
+    // A file that is never closed would end the process when it is collected.
+    await eventually(() => body?.destroyed === true)
+    expect(body?.destroyed).toBe(true)
+  })
+
   test('in the middle of a download frees the file', async () => {
     let body: Readable | undefined
     const watched = (store: Store): Store => ({

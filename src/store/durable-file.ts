@@ -1,0 +1,52 @@
+import { open } from 'node:fs/promises'
+import type { Spool, TempFile } from '../spool.ts'
+import { abortable } from './abortable.ts'
+import { type StagedBytes, StoreError } from './store.ts'
+
+/** A file whose bytes are on the disk, without a name of its own yet. Disposing of it removes what was made for it. */
+export interface DurableFile extends AsyncDisposable {
+  readonly path: string
+}
+
+/**
+ * Brings staged bytes onto the disk: those in a file are synced where they are, others are written to a temp file. Rejects if
+ * they are not as many as announced, and then leaves nothing.
+ */
+export async function durableFile(
+  spool: Spool,
+  staged: StagedBytes,
+  signal?: AbortSignal,
+): Promise<DurableFile> {
+  if (staged.path !== undefined) {
+    await syncFile(staged.path, staged.size)
+    return { path: staged.path, [Symbol.asyncDispose]: async () => {} }
+  }
+  const temp = await spool.create()
+  try {
+    await writeAll(temp, staged, signal)
+    await temp.close({ sync: true })
+    return { path: temp.path, [Symbol.asyncDispose]: temp.remove }
+  } catch (error) {
+    await temp.remove()
+    throw error
+  }
+}
+
+async function writeAll(temp: TempFile, staged: StagedBytes, signal?: AbortSignal): Promise<void> {
+  let written = 0
+  // A stream is destroyed when the loop over it is left, and when the signal says so.
+  for await (const chunk of staged.bytes === undefined ? abortable(staged.open(), signal) : [staged.bytes]) {
+    await temp.write([chunk])
+    written += chunk.length
+    if (written > staged.size) break
+  }
+  if (written !== staged.size) throw wrongSize()
+}
+
+async function syncFile(path: string, size: number): Promise<void> {
+  await using file = await open(path, 'r+')
+  if ((await file.stat()).size !== size) throw wrongSize()
+  await file.datasync()
+}
+
+const wrongSize = () => new StoreError('the staged bytes are not as many as announced')
