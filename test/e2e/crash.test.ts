@@ -1,9 +1,11 @@
+import { once } from 'node:events'
 import { rm } from 'node:fs/promises'
+import { buffer } from 'node:stream/consumers'
 import { afterEach, describe, expect, test } from 'vitest'
 import { fixture, pngOfSize, sha256 } from '../support/images.ts'
 import { uploadOf } from '../support/multipart.ts'
 import { type ServerProcess, startServer } from '../support/server.ts'
-import { eventually, openSocket, requestHead } from '../support/socket.ts'
+import { eventually, openSocket, parseResponse, requestHead } from '../support/socket.ts'
 
 let server: ServerProcess
 afterEach(() => rm(server.dataDir, { recursive: true, force: true }))
@@ -86,6 +88,24 @@ describe.each(['SIGTERM', 'SIGINT'] as const)('%s', (signal) => {
     const path = new URL(JSON.parse(answer.slice(answer.indexOf('{"success"'))).data).pathname
     const back = await fetch(second.url + path)
     expect(sha256(new Uint8Array(await back.arrayBuffer()))).toBe(sha256(bytes))
+  })
+
+  test('lets a download in flight finish, however slowly it is read', async () => {
+    server = await startServer()
+    const bytes = pngOfSize(20_000_000)
+    const { socket: upload, rest } = await beginUpload(bytes, 1)
+    upload.write(rest)
+    const answer = parseResponse(await buffer(upload))
+    const { pathname, port } = new URL(JSON.parse(String(answer.body)).data)
+    const download = await openSocket(Number(port))
+    download.write(requestHead(`GET ${pathname}`, { Connection: 'keep-alive' }))
+    await once(download, 'readable')
+
+    const stopped = server.stop(signal)
+    await eventually(() => server.output().includes('"msg":"stopping"'))
+    await new Promise((resolve) => setTimeout(resolve, 2500))
+    expect(sha256(parseResponse(await buffer(download)).body)).toBe(sha256(bytes))
+    expect(await stopped).toEqual({ code: 0, signal: null })
   })
 
   test('cuts an upload that does not finish within STOP_TIMEOUT, leaves nothing of it, and exits 0', async () => {
