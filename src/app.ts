@@ -47,6 +47,7 @@ export async function buildApp({ log, now = Date.now, ...rest }: AppOptions): Pr
     return503OnClosing: false,
     clientErrorHandler: answerBrokenRequest,
     frameworkErrors: ({ code }, request, reply) => {
+      logAtEnd(request, reply)
       answer(request, reply, problem(code === 'FST_ERR_BAD_URL' ? 'request_malformed' : 'not_found'))
     },
   })
@@ -60,7 +61,7 @@ export async function buildApp({ log, now = Date.now, ...rest }: AppOptions): Pr
 
   closeAtStop(app)
   app.decorateRequest('apiKey', undefined)
-  app.addHook('onRequest', logAtEnd)
+  app.addHook('onRequest', async (request, reply) => logAtEnd(request, reply))
   app.addHook('onRequest', refuseOtherEncodings)
   continueWhenWanted(app)
   app.setErrorHandler((error, request, reply) => answer(request, reply, toProblem(error)))
@@ -113,8 +114,10 @@ function answer(request: FastifyRequest, reply: FastifyReply, problem: Problem) 
   if (!hasBody) return reply.send(text)
   // The body may not have been read to its end, so the connection is of no further use.
   reply.header('connection', 'close')
-  if (isHoldingBack(request.raw)) return reply.send(text)
-  return reply.header('content-length', Buffer.byteLength(text)).send(lingering(request.raw, text))
+  const isHeldBack = isHoldingBack(request.raw)
+  return reply
+    .header('content-length', Buffer.byteLength(text))
+    .send(lingering(request.raw, text, { isHeldBack }))
 }
 
 /** Refuses what would be stored as it came, though its sender means it to be decoded, and what HTTP/1.0 does not know. */
@@ -126,7 +129,7 @@ async function refuseOtherEncodings({ raw }: FastifyRequest): Promise<void> {
 }
 
 /** One line a request, when its connection is done with it. The query is left out, as it may hold what nobody should see. */
-async function logAtEnd(request: FastifyRequest, reply: FastifyReply): Promise<void> {
+function logAtEnd(request: FastifyRequest, reply: FastifyReply): void {
   reply.header('x-request-id', request.id)
   reply.raw.once('close', () => {
     const [path] = request.url.split('?')

@@ -17,6 +17,10 @@ const holdingBack = new WeakMap<IncomingMessage, ServerResponse>()
 
 /** Leaves it to `askForBody` to send `100 Continue`, so that a request that is refused costs its client no upload. */
 export function continueWhenWanted(app: FastifyInstance): void {
+  // Other expectations are ignored, as they may be (RFC 9110, section 10.1.1).
+  app.server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
+    app.server.emit('request', request, response)
+  })
   app.server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
     holdingBack.set(request, response)
     app.server.emit('request', request, response)
@@ -46,9 +50,14 @@ export function closeAtStop(app: FastifyInstance): void {
     answering.set(socket, 0)
     socket.once('close', () => answering.delete(socket))
   })
+  /** A socket that has closed is not known any more, and must not become so again by its last answer's end. */
+  const count = (socket: Socket, change: number) => {
+    const answers = answering.get(socket)
+    if (answers !== undefined) answering.set(socket, answers + change)
+  }
   app.addHook('onRequest', async ({ raw: { socket } }, reply) => {
-    answering.set(socket, (answering.get(socket) ?? 0) + 1)
-    reply.raw.once('close', () => answering.set(socket, (answering.get(socket) ?? 1) - 1))
+    count(socket, 1)
+    reply.raw.once('close', () => count(socket, -1))
   })
   app.addHook('preClose', async () => {
     const deadline = Date.now() + HALF_REQUEST_TIME
@@ -72,6 +81,11 @@ export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket
   // Node keeps the answer that is under way here. Once it has begun, nothing else may be written.
   const { _httpMessage: answer } = socket as { _httpMessage?: ServerResponse }
   if (error.code === 'ECONNRESET' || !socket.writable || answer?.headersSent) return void socket.destroy()
+  if (answer?.req.complete) {
+    // What is broken came after a whole request, which gets its own answer, and nothing comes after that.
+    answer.shouldKeepAlive = false
+    return
+  }
   // Whoever reads the body stops reading it and answers; else the rest of it might still arrive, and be taken.
   if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && answer?.req.emit('timeout', socket)) return
   const refusal = REFUSALS[error.code ?? ''] ?? problem('request_malformed')

@@ -144,7 +144,11 @@ async function readOrCreate(path: string, content: string): Promise<{ text: stri
   try {
     await writeFile(draft, content, { flag: 'wx', mode: 0o600, flush: true })
     await linkNew(draft, path)
-    await syncFolder(dirname(path))
+    await syncFolder(dirname(path)).catch(async (error) => {
+      // Whoever finds it next time would take its key for one that was shown.
+      await rm(path, { force: true })
+      throw error
+    })
     return { text: content, isNew: true }
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error

@@ -57,7 +57,7 @@ async function openAll(config: Config, log: Logger) {
     const secret = await openSecret(config)
     const maxAge = Math.max(TEMP_AGE, 2 * config.uploadTimeout)
     const spool = await openSpool({ dir: join(dataDir, 'tmp'), minFree: config.minFreeSpace, maxAge })
-    // What a killed process left is gone before the first request comes in.
+    // What a killed process left is gone before the first request comes in, if its id tells that it is gone.
     await spool.sweep(Date.now())
     const store = await openStore(config, spool)
     if ((await spool.headroom()) < 0)

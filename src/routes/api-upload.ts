@@ -16,11 +16,11 @@ export function apiUpload(
   const onRequest = [authenticate(keyring), refuseTooLarge(config.maxFileSize), refuseBadOptions(config)]
 
   app.post('/api/upload', { onRequest }, async (request, reply): Promise<Envelope> => {
+    const signal = clientGone(reply)
     const { body, fields } = await readMultipart(request, config.maxFileSize)
     await using staged = await stage(body, { spool, ...config })
     const { lifetime } = readOptions(request, fields, config)
     const keyId = request.apiKey?.id ?? ''
-    const signal = clientGone(reply)
     const name = await publish(staged, { store, secret, keyId, lifetime, now: now(), signal })
     reply.headers(facts(name))
     return { success: true, message: '', data: urlOf(name) }

@@ -28,17 +28,26 @@ export async function openLocalStore({ root, spool }: { root: string; spool: Spo
   const folderOf = (key: string) => join(root, shardOf(key))
   const pathOf = (key: string) => join(folderOf(key), key)
 
-  /** Folders whose own entries are not durable yet: what is put into one waits for that. */
-  const newFolders = new Map<string, Promise<void>>()
+  /** Folders whose own entries may not be durable yet, each with a mark of its making. */
+  const unsynced = new Map<string, object>()
 
   async function makeFolder(path: string): Promise<void> {
+    unsynced.set(path, {})
     // Not the root with it: where that has gone, the disk has, and what is put in its place would be lost.
     await mkdir(path, { mode: 0o750 }).catch((error) => {
       if (codeOf(error) !== 'EEXIST') throw error
     })
-    const synced = sync(root).finally(() => newFolders.delete(path))
-    newFolders.set(path, synced)
-    await synced
+  }
+
+  /** Makes an image's name durable: the entry of its folder, if that is new, and its own. */
+  async function syncName(folder: string): Promise<void> {
+    const mark = unsynced.get(folder)
+    if (mark !== undefined) {
+      await sync(root)
+      // Unless it was removed and made again meanwhile.
+      if (unsynced.get(folder) === mark) unsynced.delete(folder)
+    }
+    await sync(folder)
   }
 
   /** Gives the file its final name, in a folder that a sweep may remove at any moment before. */
@@ -70,8 +79,7 @@ export async function openLocalStore({ root, spool }: { root: string; spool: Spo
         signal?.throwIfAborted()
         await publish(file.path, key)
         try {
-          await newFolders.get(folderOf(key))
-          await sync(folderOf(key))
+          await syncName(folderOf(key))
         } catch (error) {
           await unlink(pathOf(key)).catch(() => {})
           throw error

@@ -319,8 +319,8 @@ describe('durability', () => {
       /p?write(64)?\(\d+<[^>]*\.part>, .*1000/,
       /fdatasync\(\d+<[^>]*\.part>/,
       /mkdir(at)?\(.*images\/[0-9a-z]{5}"/,
-      /fsync\(\d+<[^>]*\/images>/,
       /link(at)?\(.*images\/[0-9a-z]{5}\/.* = 0/,
+      /fsync\(\d+<[^>]*\/images>/,
       /fsync\(\d+<[^>]*\/images\/[0-9a-z]{5}>/,
       /write\(1<.*"resolved"/,
     ]

@@ -145,6 +145,16 @@ describe('Expect: 100-continue', () => {
     expect((await buffer(socket)).toString('latin1', 0, 12)).toBe('HTTP/1.1 404')
   })
 
+  test('that was not waited for is drained like any other body', async () => {
+    app = await startApp()
+    const body = Buffer.alloc(15 * 1024 ** 2)
+    const socket = await openSocket(app.port)
+    socket.write(head({ Authorization: 'Bearer wrong', 'Content-Length': body.length }))
+    const failure = await new Promise((resolve) => socket.write(body, resolve))
+    expect(failure).toBeFalsy()
+    expect((await buffer(socket)).toString('latin1', 0, 12)).toBe('HTTP/1.1 401')
+  })
+
   test('is granted to an upload that may come', async () => {
     app = await startApp()
     const form = uploadOf(tinyPng)

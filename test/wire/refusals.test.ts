@@ -342,6 +342,34 @@ describe('a connection that breaks', () => {
     socket.destroy()
   })
 
+  test('nonsense after a whole upload does not take its answer away', async () => {
+    for (const size of [1000, 200_000, 900_000]) {
+      const form = uploadOf(Buffer.concat([tinyPng, Buffer.alloc(size)]))
+      const headers = {
+        'Content-Type': form.contentType,
+        'Content-Length': form.body.length,
+        Connection: 'keep-alive',
+      }
+      const head = requestHead(POST, { Authorization: authorization, ...headers })
+      const response = await exchange(
+        app.port,
+        Buffer.concat([Buffer.from(head), form.body, Buffer.from('\0garbage\r\n\r\n')]),
+      )
+      expect(response.status).toBe(200)
+      const name = JSON.parse(response.body.toString('utf8', 0, response.body.indexOf('}') + 1))
+        .data.split('/')
+        .at(-1)
+      expect(await app.files()).toEqual([name])
+      await app.store.delete(name)
+    }
+  })
+
+  test('an expectation that nobody knows is no obstacle', async () => {
+    expect((await exchange(app.port, requestHead('GET /robots.txt', { Expect: 'a miracle' }))).status).toBe(
+      200,
+    )
+  })
+
   test('headers beyond all measure are 431', async () => {
     const response = await exchange(app.port, requestHead('GET /', { 'X-Long': 'x'.repeat(20_000) }))
     expect(response.status).toBe(431)

@@ -1,4 +1,6 @@
+import { Socket } from 'node:net'
 import { Readable } from 'node:stream'
+import { queryObjects } from 'node:v8'
 import { describe, expect, test } from 'vitest'
 import { StorageFull, type Store, StoreError } from '../../src/store/store.ts'
 import { authorization, startApp, type TestApp } from '../support/app.ts'
@@ -135,6 +137,20 @@ describe('a client that goes away', () => {
     socket.destroy()
     await finished
     expect(await app.files()).toEqual([])
+  })
+
+  test('is forgotten, however many do', async () => {
+    await using app = await startApp()
+    const { data } = (await (await upload(app)).json()) as { data: string }
+    const sockets = () => queryObjects(Socket, { format: 'count' })
+    const before = sockets()
+    for (let round = 0; round < 200; round += 1) {
+      const socket = await openSocket(app.port)
+      socket.write(requestHead(`GET ${new URL(data).pathname}`))
+      socket.resetAndDestroy()
+    }
+    await eventually(() => sockets() < before + 50)
+    expect(sockets()).toBeLessThan(before + 50)
   })
 
   test('before its download begins frees the file', async () => {
