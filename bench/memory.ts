@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { pngOfSize } from '../test/support/images.ts'
 import { uploadOf } from '../test/support/multipart.ts'
 import { startServer } from '../test/support/server.ts'
-import { openSocket, parseResponse, requestHead } from '../test/support/socket.ts'
+import { exchange, uploadHead } from '../test/support/socket.ts'
 
 /**
  * How much memory the server process takes while many large uploads are under way at once: `npm run bench:memory`.
@@ -16,19 +16,10 @@ const LIMIT_MB = 250
 
 await using server = await startServer()
 const form = uploadOf(pngOfSize(SIZE))
-const head = requestHead('POST /api/upload', {
-  Authorization: `Bearer ${server.key()}`,
-  'Content-Type': form.contentType,
-  'Content-Length': form.body.length,
-})
+const head = uploadHead(form, `Bearer ${server.key()}`)
 
 async function upload(): Promise<number> {
-  const socket = await openSocket(Number(new URL(server.url).port))
-  socket.write(head)
-  socket.write(form.body)
-  const chunks: Buffer[] = []
-  for await (const chunk of socket) chunks.push(chunk)
-  return parseResponse(Buffer.concat(chunks)).status
+  return (await exchange(Number(new URL(server.url).port), head, form.body)).status
 }
 
 /** Megabytes from a line of /proc/PID/status. */

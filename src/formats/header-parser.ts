@@ -1,6 +1,6 @@
 /** What an image's header says of it. */
 export interface Header {
-  /** Pixels, at least 1. */
+  /** Pixels, as the header has it: `stage` refuses 0. */
   readonly width: number
   readonly height: number
   /** More than one frame. */

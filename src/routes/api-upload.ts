@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyReply } from 'fastify'
-import { type Envelope, problem, problemWith } from '../errors.ts'
+import { type Envelope, problem } from '../errors.ts'
 import { readMultipart, refuseTooLarge } from '../intake/multipart.ts'
 import { readOptions, refuseBadOptions } from '../intake/options.ts'
 import { authenticate } from '../keys.ts'
@@ -7,6 +7,7 @@ import { type ImageName, imageId } from '../name.ts'
 import { publish } from '../publish.ts'
 import { stage } from '../stage.ts'
 import type { Deps } from './deps.ts'
+import { refuseOtherMethods } from './other-methods.ts'
 
 /** `POST /api/upload`: one image in, its URL out, in the gateway's envelope. */
 export function apiUpload(
@@ -26,13 +27,7 @@ export function apiUpload(
     return { success: true, message: '', data: urlOf(name) }
   })
 
-  app.route({
-    method: ['GET', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'],
-    url: '/api/upload',
-    handler: async () => {
-      throw problemWith('method_not_allowed', { headers: { allow: 'POST' } }, { allow: 'POST' })
-    },
-  })
+  refuseOtherMethods(app, '/api/upload', ['POST'])
 }
 
 /** What the envelope has no room for. */

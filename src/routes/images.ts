@@ -4,6 +4,7 @@ import { problem, problemWith } from '../errors.ts'
 import { type ImageName, imagePath, isExpired, parseName } from '../name.ts'
 import { serve } from '../serve.ts'
 import type { Deps } from './deps.ts'
+import { refuseOtherMethods } from './other-methods.ts'
 
 /** Headers that can make the answer something else than the whole image. */
 const CONDITIONS = ['if-match', 'if-none-match', 'if-modified-since', 'if-unmodified-since', 'range']
@@ -39,13 +40,7 @@ export function images(app: FastifyInstance, { config, store, now }: Deps): void
     },
   })
 
-  app.route({
-    method: ['POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'],
-    url,
-    handler: async () => {
-      throw problemWith('method_not_allowed', { headers: { allow: 'GET, HEAD' } }, { allow: 'GET and HEAD' })
-    },
-  })
+  refuseOtherMethods(app, url, ['GET', 'HEAD'])
 }
 
 interface ImageParams {

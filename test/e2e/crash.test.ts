@@ -5,7 +5,7 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { fixture, pngOfSize, sha256 } from '../support/images.ts'
 import { uploadOf } from '../support/multipart.ts'
 import { type ServerProcess, startServer } from '../support/server.ts'
-import { eventually, openSocket, parseResponse, requestHead } from '../support/socket.ts'
+import { eventually, openSocket, parseResponse, requestHead, uploadHead } from '../support/socket.ts'
 
 let server: ServerProcess
 afterEach(() => rm(server.dataDir, { recursive: true, force: true }))
@@ -14,13 +14,7 @@ afterEach(() => rm(server.dataDir, { recursive: true, force: true }))
 async function beginUpload(bytes: Buffer, sent: number) {
   const form = uploadOf(bytes)
   const socket = await openSocket(Number(new URL(server.url).port))
-  socket.write(
-    requestHead('POST /api/upload', {
-      Authorization: `Bearer ${server.key()}`,
-      'Content-Type': form.contentType,
-      'Content-Length': form.body.length,
-    }),
-  )
+  socket.write(uploadHead(form, `Bearer ${server.key()}`))
   socket.write(form.body.subarray(0, sent))
   return { socket, rest: form.body.subarray(sent) }
 }
@@ -42,12 +36,7 @@ describe('kill -9', () => {
     server = await startServer()
     const kept: { path: string; hash: string }[] = []
     for (const file of ['photo.jpg', 'photo.png', 'photo.gif', 'photo.webp']) {
-      const form = uploadOf(fixture(file))
-      const response = await fetch(`${server.url}/api/upload`, {
-        method: 'POST',
-        headers: { authorization: `Bearer ${server.key()}`, 'content-type': form.contentType },
-        body: new Uint8Array(form.body),
-      })
+      const response = await server.upload(file)
       const { data } = (await response.json()) as { data: string }
       kept.push({ path: new URL(data).pathname, hash: sha256(fixture(file)) })
     }

@@ -1,13 +1,9 @@
 import { expect, test } from 'vitest'
-import { fixture } from '../support/images.ts'
 import { type ServerProcess, startServer } from '../support/server.ts'
 import { eventually } from '../support/socket.ts'
 
 async function upload(server: ServerProcess): Promise<string> {
-  const body = new FormData()
-  body.append('file', new Blob([new Uint8Array(fixture('photo.jpg'))]), 'photo.jpg')
-  const headers = { authorization: `Bearer ${server.key()}` }
-  const response = await fetch(`${server.url}/api/upload`, { method: 'POST', headers, body })
+  const response = await server.upload('photo.jpg')
   return ((await response.json()) as { data: string }).data
 }
 
@@ -37,14 +33,7 @@ test('a running server sweeps what expires, and leaves what lives and what is no
     env: { LIFETIME: '1s', MAX_LIFETIME: '1h', SWEEP_INTERVAL: '1s' },
   })
   await upload(server)
-  const body = new FormData()
-  body.append('expires_in', '3600')
-  body.append('file', new Blob([new Uint8Array(fixture('photo.gif'))]), 'photo.gif')
-  await fetch(`${server.url}/api/upload`, {
-    method: 'POST',
-    headers: { authorization: `Bearer ${server.key()}` },
-    body,
-  })
+  await server.upload('photo.gif', { fields: { expires_in: '3600' } })
   expect(await server.files()).toHaveLength(2)
   await eventually(async () => (await server.files()).length === 1)
   await new Promise((resolve) => setTimeout(resolve, 1500))

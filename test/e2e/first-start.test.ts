@@ -3,7 +3,6 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { fixture } from '../support/images.ts'
 import { failToStart, startServer } from '../support/server.ts'
 
 describe('a first start without configuration', () => {
@@ -31,14 +30,7 @@ describe('a first start without configuration', () => {
     await first.stop('SIGTERM')
     await using second = await startServer({ dataDir: first.dataDir })
     expect(second.key()).toBe('')
-    const form = new FormData()
-    form.append('file', new Blob([new Uint8Array(fixture('photo.webp'))]), 'photo.webp')
-    const response = await fetch(`${second.url}/api/upload`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${key}` },
-      body: form,
-    })
-    expect(response.status).toBe(200)
+    expect((await second.upload('photo.webp', { key })).status).toBe(200)
     await rm(first.dataDir, { recursive: true })
   })
 })
@@ -81,10 +73,7 @@ describe('a start that cannot go on says why, and what to do', () => {
     await using server = await startServer({ env: { MIN_FREE_SPACE: '100000GB' } })
     expect(server.output()).toMatch(/MIN_FREE_SPACE: uploads are refused/)
     expect((await fetch(`${server.url}/readyz`)).status).toBe(200)
-    const body = new FormData()
-    body.append('file', new Blob([new Uint8Array(fixture('photo.jpg'))]), 'photo.jpg')
-    const headers = { authorization: `Bearer ${server.key()}` }
-    expect((await fetch(`${server.url}/api/upload`, { method: 'POST', headers, body })).status).toBe(507)
+    expect((await server.upload('photo.jpg')).status).toBe(507)
   })
 
   test('with a data folder that is a file', async () => {

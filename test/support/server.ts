@@ -4,6 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { filesBelow } from './app.ts'
+import { fixture } from './images.ts'
 
 const main = join(import.meta.dirname, '../../src/main.ts')
 
@@ -16,6 +17,8 @@ export interface ServerProcess extends AsyncDisposable {
   output(): string
   /** The key that the first start showed. */
   key(): string
+  /** Uploads a file of `test/fixtures` with the first key, and fields before it. */
+  upload(file: string, options?: { key?: string; fields?: Record<string, string> }): Promise<Response>
   /** Images and temp files. */
   files(): Promise<string[]>
   /** Sends a signal and resolves with how the process ended. */
@@ -39,12 +42,19 @@ export async function startServer({
   const dir = dataDir ?? (await mkdtemp(join(tmpdir(), 'layover-')))
   const { child, output } = launch({ PORT: '0', DATA_DIR: dir, ...env }, throughNpm)
   const url = await ready(child, output)
+  const firstKey = () => /sk-layover-[\w-]+/.exec(output())?.[0] ?? ''
   return {
     url,
     dataDir: dir,
     pid: child.pid ?? 0,
     output,
-    key: () => /sk-layover-[\w-]+/.exec(output())?.[0] ?? '',
+    key: firstKey,
+    async upload(file, { key = firstKey(), fields = {} } = {}) {
+      const body = new FormData()
+      for (const [name, value] of Object.entries(fields)) body.append(name, value)
+      body.append('file', new Blob([new Uint8Array(fixture(file))]), file)
+      return fetch(`${url}/api/upload`, { method: 'POST', headers: { authorization: `Bearer ${key}` }, body })
+    },
     files: () => filesBelow(dir),
     stop: (signal) => end(child, signal),
     async [Symbol.asyncDispose]() {

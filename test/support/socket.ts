@@ -31,6 +31,20 @@ export function requestHead(line: string, headers: Readonly<Record<string, strin
   return `${line} HTTP/1.1\r\n${lines.join('')}\r\n`
 }
 
+/** The head of an upload of this form; `headers` add to it or say something else. */
+export function uploadHead(
+  form: { readonly body: Buffer; readonly contentType: string },
+  authorization: string,
+  headers: Readonly<Record<string, string | number>> = {},
+): string {
+  return requestHead('POST /api/upload', {
+    Authorization: authorization,
+    'Content-Type': form.contentType,
+    'Content-Length': form.body.length,
+    ...headers,
+  })
+}
+
 /** Reads one response from bytes; a 100 Continue before it is passed over. */
 export function parseResponse(bytes: Buffer): RawResponse {
   const end = bytes.indexOf('\r\n\r\n')

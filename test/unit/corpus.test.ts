@@ -6,7 +6,7 @@ import { buffer } from 'node:stream/consumers'
 import { describe, expect, test } from 'vitest'
 import { Problem } from '../../src/errors.ts'
 import { stage } from '../../src/stage.ts'
-import { tempSpool } from './temp-folder.ts'
+import { tempSpool } from '../support/temp-folder.ts'
 
 /** Other projects' test images, which are not part of this repository. */
 const folder = join(import.meta.dirname, '../../../shared/corpus')

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { ConfigError } from '../../src/config.ts'
 import { openKeyring, openSecret } from '../../src/keys.ts'
-import { tempFolder } from './temp-folder.ts'
+import { tempFolder } from '../support/temp-folder.ts'
 
 /** How often two starts are let loose on one new folder: which of them is quicker is chance. */
 const ROUNDS = 50

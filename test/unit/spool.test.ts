@@ -4,7 +4,7 @@ import { basename, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { openSpool } from '../../src/spool.ts'
 import { StorageFull, StoreError } from '../../src/store/store.ts'
-import { tempFolder, tempSpool } from './temp-folder.ts'
+import { tempFolder, tempSpool } from '../support/temp-folder.ts'
 
 const MAX_AGE = 3600
 

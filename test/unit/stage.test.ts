@@ -3,7 +3,7 @@ import { buffer } from 'node:stream/consumers'
 import { describe, expect, test } from 'vitest'
 import { type StageOptions, stage } from '../../src/stage.ts'
 import { fixture, photos, pngHeader, pngOfSize, tinyPng } from '../support/images.ts'
-import { type TempFolder, tempSpool } from './temp-folder.ts'
+import { type TempFolder, tempSpool } from '../support/temp-folder.ts'
 
 const LARGE = 700_000
 

@@ -4,7 +4,7 @@ import { makeName } from '../../src/name.ts'
 import { openMemoryStore } from '../../src/store/memory.ts'
 import { type Store, StoreError } from '../../src/store/store.ts'
 import { type SweepOptions, sweep } from '../../src/sweeper.ts'
-import { tempSpool } from './temp-folder.ts'
+import { tempSpool } from '../support/temp-folder.ts'
 
 const NOW = 1_700_000_000
 

@@ -5,7 +5,14 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { authorization, startApp, type TestApp } from '../support/app.ts'
 import { pngOfSize, sha256, tinyPng } from '../support/images.ts'
 import { uploadOf } from '../support/multipart.ts'
-import { eventually, exchange, openSocket, parseResponse, requestHead } from '../support/socket.ts'
+import {
+  eventually,
+  exchange,
+  openSocket,
+  parseResponse,
+  requestHead,
+  uploadHead,
+} from '../support/socket.ts'
 
 const LIMIT = 20 * 1024 ** 2
 const POST = 'POST /api/upload'
@@ -175,11 +182,7 @@ describe('Expect: 100-continue', () => {
 
 describe('a client that is too slow', () => {
   const form = uploadOf(pngOfSize(400_000))
-  const head = requestHead(POST, {
-    Authorization: authorization,
-    'Content-Type': form.contentType,
-    'Content-Length': form.body.length,
-  })
+  const head = uploadHead(form, authorization)
 
   test('one that stops in the middle is told after IDLE_TIMEOUT, and nothing is left', async () => {
     app = await startApp({ env: { IDLE_TIMEOUT: '1s' } })
@@ -231,9 +234,7 @@ describe('a connection that is used again', () => {
     app = await startApp()
     const form = uploadOf(tinyPng)
     const epilogue = 'this text after the last boundary means nothing'
-    const head = requestHead(POST, {
-      Authorization: authorization,
-      'Content-Type': form.contentType,
+    const head = uploadHead(form, authorization, {
       'Content-Length': form.body.length + epilogue.length,
       Connection: 'keep-alive',
     })
@@ -258,11 +259,7 @@ describe('a connection that is used again', () => {
     const form = uploadOf(tinyPng)
     const socket = await openSocket(app.port)
     socket.setNoDelay(true)
-    const head = requestHead(POST, {
-      Authorization: authorization,
-      'Content-Type': form.contentType,
-      'Content-Length': form.body.length,
-    })
+    const head = uploadHead(form, authorization)
     for (const byte of Buffer.concat([Buffer.from(head), form.body])) {
       await new Promise<void>((resolve) => socket.write(Buffer.of(byte), () => resolve()))
     }

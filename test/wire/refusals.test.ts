@@ -1,10 +1,18 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
+import { buffer } from 'node:stream/consumers'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { authorization, startApp, type TestApp } from '../support/app.ts'
 import { fixture, pngHeader, tinyPng } from '../support/images.ts'
 import { multipartBody, uploadOf } from '../support/multipart.ts'
-import { eventually, exchange, openSocket, parseResponse, requestHead } from '../support/socket.ts'
+import {
+  eventually,
+  exchange,
+  openSocket,
+  parseResponse,
+  requestHead,
+  uploadHead,
+} from '../support/socket.ts'
 
 const POST = 'POST /api/upload'
 
@@ -311,13 +319,7 @@ describe('a connection that breaks', () => {
     const big = uploadOf(Buffer.concat([fixture('photo.jpg'), Buffer.alloc(700_000)]))
     for (const sent of [10, 200, 5000, 300_000, 900_000]) {
       const socket = await openSocket(app.port)
-      socket.write(
-        requestHead(POST, {
-          Authorization: authorization,
-          'Content-Type': big.contentType,
-          'Content-Length': big.body.length,
-        }),
-      )
+      socket.write(uploadHead(big, authorization))
       await new Promise<void>((resolve) => socket.write(big.body.subarray(0, sent), () => resolve()))
       if (sent > 250_000) await eventually(async () => (await app.files()).length > 0)
       sent % 2 === 0 ? socket.resetAndDestroy() : socket.destroy()
@@ -379,19 +381,11 @@ describe('a connection that breaks', () => {
     const socket = await openSocket(app.port)
     socket.end(
       Buffer.concat([
-        Buffer.from(
-          requestHead(POST, {
-            Authorization: authorization,
-            'Content-Type': whole.contentType,
-            'Content-Length': whole.body.length + 1,
-          }),
-        ),
+        Buffer.from(uploadHead(whole, authorization, { 'Content-Length': whole.body.length + 1 })),
         whole.body,
       ]),
     )
-    const chunks: Buffer[] = []
-    for await (const chunk of socket) chunks.push(chunk)
-    const response = parseResponse(Buffer.concat(chunks))
+    const response = parseResponse(await buffer(socket))
     expect(response.status).toBe(400)
     expect(JSON.parse(response.body.toString())).toMatchObject({
       success: false,

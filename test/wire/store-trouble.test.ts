@@ -6,7 +6,7 @@ import { StorageFull, type Store, StoreError } from '../../src/store/store.ts'
 import { authorization, startApp, type TestApp } from '../support/app.ts'
 import { tinyPng } from '../support/images.ts'
 import { uploadOf } from '../support/multipart.ts'
-import { eventually, openSocket, requestHead } from '../support/socket.ts'
+import { eventually, openSocket, requestHead, uploadHead } from '../support/socket.ts'
 
 const form = uploadOf(tinyPng)
 
@@ -125,13 +125,7 @@ describe('a client that goes away', () => {
     })
     await using app = await startApp({ wrap: slow })
     const socket = await openSocket(app.port)
-    socket.write(
-      requestHead('POST /api/upload', {
-        Authorization: authorization,
-        'Content-Type': form.contentType,
-        'Content-Length': form.body.length,
-      }),
-    )
+    socket.write(uploadHead(form, authorization))
     socket.write(form.body)
     await putStarted
     socket.destroy()
