@@ -56,7 +56,10 @@ export async function buildApp({ log, now = Date.now, ...rest }: AppOptions): Pr
   app.addHook('onListen', async () => {
     base = publicUrlOf(app, config)
   })
-  const urlOf = (name: ImageName) => `${base}${config.uploadPath}/${imagePath(name)}`
+  const urlOf = (name: ImageName) =>
+    config.s3PublicUrl === undefined
+      ? `${base}${config.uploadPath}/${imagePath(name)}`
+      : `${config.s3PublicUrl}/${config.s3.prefix}${name.text}`
   const deps: Deps = { ...rest, now, urlOf }
 
   closeAtStop(app)

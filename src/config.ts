@@ -19,7 +19,17 @@ const variables = z.object({
   LIFETIME: z.string().default('72h').transform(lifetime),
   MAX_LIFETIME: z.string().transform(lifetime).optional(),
   SWEEP_INTERVAL: z.string().default('60s').transform(orOff(timer)),
-  STORE: z.enum(['local', 'memory']).default('local'),
+  STORE: z.enum(['local', 's3', 'memory']).default('local'),
+  S3_ENDPOINT: z.string().transform(publicUrl).optional(),
+  S3_REGION: z.string().default('us-east-1'),
+  S3_BUCKET: z.string().transform(bucketName).optional(),
+  S3_ACCESS_KEY_ID: z.string().optional(),
+  S3_SECRET_ACCESS_KEY: z.string().optional(),
+  S3_FORCE_PATH_STYLE: z.string().default('true').transform(yesOrNo),
+  S3_PREFIX: z.string().default('images/').transform(keyPrefix),
+  S3_CREATE_BUCKET: z.string().default('true').transform(yesOrNo),
+  S3_PUBLIC_URL: z.string().transform(publicUrl).optional(),
+  S3_TIMEOUT: z.string().default('60s').transform(timer),
   MIN_FREE_SPACE: z
     .string()
     .default('100MB')
@@ -61,13 +71,38 @@ export function loadConfig(environment: Readonly<Record<string, string | undefin
   return Object.freeze(toConfig(read.data))
 }
 
+/** Takes variables from `.env`, if there is one, for what the environment itself does not set. */
+export function readDotEnv(): void {
+  try {
+    process.loadEnvFile()
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+  }
+}
+
 type Values = z.infer<typeof variables>
 
 /** What is wrong between variables that may each be right, whatever else is wrong. */
 function contradictions(given: Readonly<Record<string, unknown>>): string[] {
   const { data } = variables.pick({ LIFETIME: true, MAX_LIFETIME: true }).safeParse(given)
   const isTooLong = data !== undefined && data.LIFETIME > (data.MAX_LIFETIME ?? data.LIFETIME)
-  return isTooLong ? ['LIFETIME: is longer than MAX_LIFETIME; lower it or raise MAX_LIFETIME'] : []
+  return [
+    ...(isTooLong ? ['LIFETIME: is longer than MAX_LIFETIME; lower it or raise MAX_LIFETIME'] : []),
+    ...(given.STORE === 's3' ? missingForS3(given) : []),
+  ]
+}
+
+function missingForS3(given: Readonly<Record<string, unknown>>): string[] {
+  const [id, secret] = ['S3_ACCESS_KEY_ID', 'S3_SECRET_ACCESS_KEY']
+  const hasNoKey = given[id] === undefined && given[secret] === undefined
+  return [
+    ...(given.S3_BUCKET === undefined ? ['S3_BUCKET: is needed with STORE=s3'] : []),
+    // On AWS itself, the machine's role may do.
+    ...(hasNoKey && given.S3_ENDPOINT !== undefined ? [`${id}: is needed with S3_ENDPOINT`] : []),
+    ...[[id, secret] as const, [secret, id] as const]
+      .filter(([missing, other]) => !hasNoKey && given[missing] === undefined && given[other] !== undefined)
+      .map(([missing, other]) => `${missing}: is needed with ${other}`),
+  ]
 }
 
 function toConfig(values: Values) {
@@ -89,12 +124,32 @@ function toConfig(values: Values) {
     maxLifetime: values.MAX_LIFETIME ?? values.LIFETIME,
     sweepInterval: values.SWEEP_INTERVAL,
     store: values.STORE,
+    /** What the store is told if it is S3. */
+    s3: {
+      /** Unset means AWS. */
+      endpoint: values.S3_ENDPOINT,
+      region: values.S3_REGION,
+      bucket: values.S3_BUCKET ?? '',
+      /** Unset means those that AWS's own tools would use. */
+      credentials: credentials(values),
+      forcePathStyle: values.S3_FORCE_PATH_STYLE,
+      /** Empty or with a slash at its end. */
+      prefix: values.S3_PREFIX,
+      createBucket: values.S3_CREATE_BUCKET,
+      timeout: values.S3_TIMEOUT,
+    },
+    /** Base of the keys where images are fetched from the bucket, or a CDN on it, without us; no trailing slash. */
+    s3PublicUrl: values.STORE === 's3' ? values.S3_PUBLIC_URL : undefined,
     minFreeSpace: values.MIN_FREE_SPACE,
     uploadTimeout: values.UPLOAD_TIMEOUT,
     idleTimeout: values.IDLE_TIMEOUT,
     stopTimeout: values.STOP_TIMEOUT,
     logLevel: values.LOG_LEVEL,
   }
+}
+
+function credentials({ S3_ACCESS_KEY_ID: accessKeyId, S3_SECRET_ACCESS_KEY: secretAccessKey }: Values) {
+  return accessKeyId && secretAccessKey ? { accessKeyId, secretAccessKey } : undefined
 }
 
 /** Reads a whole number of the given units; a number alone is in none of them, and refused. */
@@ -141,6 +196,24 @@ function publicUrl(text: string, context: z.RefinementCtx): string {
   if (isWeb && !url.username && !url.password && !/[?#]/.test(text)) return url.href.replace(/\/+$/, '')
   // It may hold a password, so it is not repeated.
   return refuse(context, 'is not an address like https://images.example.com, without user, "?" or "#"')
+}
+
+function yesOrNo(text: string, context: z.RefinementCtx): boolean {
+  if (['true', 'false'].includes(text)) return text === 'true'
+  return refuse(context, `"${text}" is neither true nor false`)
+}
+
+/** The rules of AWS, which other servers do not widen by much. */
+function bucketName(text: string, context: z.RefinementCtx): string {
+  if (/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(text)) return text
+  return refuse(context, `"${text}" is not a name of 3 to 63 small letters, digits, "-" and "."`)
+}
+
+/** With a slash at its end; a slash alone is for no prefix, as an empty variable counts as unset. */
+function keyPrefix(text: string, context: z.RefinementCtx): string {
+  if (text === '/') return ''
+  if (/^[A-Za-z0-9._-]+(\/[A-Za-z0-9._-]+)*\/?$/.test(text)) return text.replace(/\/?$/, '/')
+  return refuse(context, `"${text}" is not a prefix like images/ (or / for none)`)
 }
 
 function uploadPath(text: string, context: z.RefinementCtx): string {

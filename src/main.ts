@@ -4,11 +4,10 @@ import closeWithGrace from 'close-with-grace'
 import type { FastifyInstance } from 'fastify'
 import { type Logger, pino } from 'pino'
 import { buildApp, publicUrlOf } from './app.ts'
-import { type Config, ConfigError, loadConfig } from './config.ts'
+import { type Config, ConfigError, loadConfig, readDotEnv } from './config.ts'
 import { openKeyring, openSecret } from './keys.ts'
 import { openSpool, type Spool } from './spool.ts'
-import { openLocalStore } from './store/local.ts'
-import { openMemoryStore } from './store/memory.ts'
+import { openStore } from './store/open.ts'
 import { type Store, StoreError } from './store/store.ts'
 import { sweep } from './sweeper.ts'
 import { firstKeyNotice, unreachableBecause } from './welcome.ts'
@@ -42,15 +41,6 @@ async function start(): Promise<void> {
   stopOnSignal({ app, store, spool, config, log, stopSweeping })
 }
 
-/** Takes variables from `.env`, if there is one, for what the environment itself does not set. */
-function readDotEnv(): void {
-  try {
-    process.loadEnvFile()
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-  }
-}
-
 async function openAll(config: Config, log: Logger) {
   const { dataDir } = config
   try {
@@ -59,9 +49,11 @@ async function openAll(config: Config, log: Logger) {
     const spool = await openSpool({ dir: join(dataDir, 'tmp'), minFree: config.minFreeSpace, maxAge })
     // What a killed process left is gone before the first request comes in, if its id tells that it is gone.
     await spool.sweep(Date.now())
-    const store = await openStore(config, spool)
+    const store = await openStore({ config, spool, onNote: (note) => log.warn(note) })
     if ((await spool.headroom()) < 0)
       log.warn('free space is below MIN_FREE_SPACE: uploads are refused until there is more')
+    if (config.store === 's3' && (config.secret === undefined || config.apiKeys === undefined))
+      log.warn('SECRET and API_KEYS are those of DATA_DIR: other replicas on this bucket need the same')
     // Last, as a key that is made at a first start is shown only if nothing else fails.
     return { secret, spool, store, keyring: await openKeyring(config) }
   } catch (error) {
@@ -74,11 +66,6 @@ async function openAll(config: Config, log: Logger) {
       },
     )
   }
-}
-
-async function openStore(config: Config, spool: Spool): Promise<Store> {
-  if (config.store === 'memory') return openMemoryStore()
-  return openLocalStore({ root: join(config.dataDir, 'images'), spool })
 }
 
 function explainPort(error: NodeJS.ErrnoException & { port?: number }): Error {

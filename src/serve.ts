@@ -74,6 +74,25 @@ const OPEN_AND_INERT = {
   'x-robots-tag': 'noindex',
 }
 
+/** What an image is stored with, for those who fetch it from where it is stored rather than from this server. */
+export interface HeadersAtRest {
+  readonly contentType: string
+  readonly cacheControl: string
+  /** None for an image that never expires. */
+  readonly expires?: Date | undefined
+}
+
+/**
+ * Headers that say at any time what `serve` would say, as far as a stored object can: its end is a date, as a number of seconds
+ * would begin anew with each fetch.
+ */
+export function headersAtRest({ format, expires }: Pick<ImageName, 'format' | 'expires'>): HeadersAtRest {
+  const contentType = FORMATS[format].mediaType
+  return Number.isFinite(expires)
+    ? { contentType, cacheControl: 'public, immutable', expires: new Date(expires * 1000) }
+    : { contentType, cacheControl: `public, max-age=${LONGEST_AGE}, immutable` }
+}
+
 /** Rounded down, so that no cache keeps a copy past the expiry. */
 function secondsLeft(name: ImageName, now: number): number {
   return Math.max(0, Math.min(LONGEST_AGE, Math.floor(name.expires - now / 1000)))

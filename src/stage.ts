@@ -1,17 +1,15 @@
-import { createReadStream } from 'node:fs'
-import { Readable } from 'node:stream'
+import { createHash } from 'node:crypto'
 import { fileTypeFromBuffer } from 'file-type'
 import { problem } from './errors.ts'
 import { FORMATS, type Format, type Header, HeaderReader, InvalidImage, sniff } from './formats.ts'
-import type { Spool, TempFile } from './spool.ts'
+import { Keeper } from './keeper.ts'
+import type { Spool } from './spool.ts'
 import type { StagedBytes } from './store/store.ts'
 
-/** How much of a body is held in memory before it goes to a temp file, and the size of each write to that file. */
-const HELD_BYTES = 128 * 1024
 /** What file-type needs at the most to name a format. */
 const SAMPLE_BYTES = 4100
 
-/** A whole image on its way to the store. Disposing of it removes its temp file, if it has one. */
+/** A whole image on its way to the store. Disposing of it removes its temp file, if it has one, and ends its `bytes`. */
 export interface Staged extends StagedBytes, AsyncDisposable {
   readonly format: Format
   readonly header: Header
@@ -19,6 +17,8 @@ export interface Staged extends StagedBytes, AsyncDisposable {
 
 export interface StageOptions {
   readonly spool: Spool
+  /** The digest to take, if the store wants one. */
+  readonly digest?: 'md5' | undefined
   /** Bytes; a body of exactly this many passes. */
   readonly maxFileSize: number
   /** Pixels of width × height. */
@@ -34,7 +34,7 @@ export interface StageOptions {
  */
 export async function stage(body: AsyncIterable<Buffer>, options: StageOptions): Promise<Staged> {
   const recogniser = new Recogniser(options.maxPixels)
-  const keeper = new Keeper(options.spool)
+  const keeper = new Keeper(options.spool, options.digest && createHash(options.digest))
   try {
     for await (const chunk of body) {
       if (keeper.size + chunk.length > options.maxFileSize) {
@@ -109,54 +109,5 @@ function orProblem<T>(format: Format, read: () => T): T {
   } catch (error) {
     if (error instanceof InvalidImage) throw problem('image_invalid', { format, reason: error.message })
     throw error
-  }
-}
-
-/** Keeps a body: a small one in memory, a larger one in a temp file that is written in large pieces. */
-class Keeper {
-  size = 0
-  #spool: Spool
-  #held: Buffer[] = []
-  #heldBytes = 0
-  #file: TempFile | undefined
-
-  constructor(spool: Spool) {
-    this.#spool = spool
-  }
-
-  async push(chunk: Buffer): Promise<void> {
-    this.#held.push(chunk)
-    this.#heldBytes += chunk.length
-    this.size += chunk.length
-    if (this.#heldBytes > HELD_BYTES) await this.#flush()
-  }
-
-  async end(): Promise<StagedBytes & AsyncDisposable> {
-    const { size } = this
-    if (this.#file === undefined) {
-      const bytes = Buffer.concat(this.#held, size)
-      return { size, bytes, open: () => Readable.from([bytes]), [Symbol.asyncDispose]: async () => {} }
-    }
-    await this.#flush()
-    const file = this.#file
-    await file.close()
-    return {
-      size,
-      path: file.path,
-      open: () => createReadStream(file.path),
-      [Symbol.asyncDispose]: () => file.remove(),
-    }
-  }
-
-  async discard(): Promise<void> {
-    await this.#file?.remove()
-  }
-
-  async #flush(): Promise<void> {
-    this.#file ??= await this.#spool.create()
-    const pieces = this.#held
-    this.#held = []
-    this.#heldBytes = 0
-    await this.#file.write(pieces)
   }
 }

@@ -1,9 +1,11 @@
 import { firstLiveKey, isExpired, parseName } from './name.ts'
 import type { Spool } from './spool.ts'
-import type { Store } from './store/store.ts'
+import type { DeleteFailure, Store } from './store/store.ts'
 
 /** Deletes under way at once. */
 const CONCURRENCY = 8
+/** Images in one delete, where the store takes many. */
+const BATCH = 1000
 
 export interface SweepResult {
   readonly deleted: number
@@ -38,24 +40,53 @@ export async function sweep({ store, spool, now, onError, signal }: SweepOptions
     onError(error)
     return 0
   })
-  const objects = store.list({ before: firstLiveKey(now) })[Symbol.asyncIterator]()
+  const batches = inBatches(expired(store, now), store.deleteMany ? BATCH : 1)
 
   async function deleteInTurn(): Promise<void> {
-    for (let next = await objects.next(); !next.done && !signal?.aborted; next = await objects.next()) {
-      const { key, size } = next.value
-      const name = parseName(key)
-      if (name === undefined || !isExpired(name, now)) continue
-      try {
-        await store.delete(key)
-        deleted += 1
-        bytes += size
-      } catch (error) {
-        failed += 1
+    for (let next = await batches.next(); !next.done && !signal?.aborted; next = await batches.next()) {
+      const sizes = new Map(next.value.map(({ key, size }) => [key, size]))
+      const failures = await deleteAll(store, [...sizes.keys()])
+      for (const { key, error } of failures) {
+        sizes.delete(key)
         onError(error)
       }
+      failed += failures.length
+      deleted += sizes.size
+      for (const size of sizes.values()) bytes += size
     }
   }
 
   await Promise.all(Array.from({ length: CONCURRENCY }, deleteInTurn))
   return { deleted, bytes, failed, tempFiles }
+}
+
+interface StoredObject {
+  readonly key: string
+  readonly size: number
+}
+
+async function* expired(store: Store, now: number): AsyncGenerator<StoredObject> {
+  for await (const object of store.list({ before: firstLiveKey(now) })) {
+    const name = parseName(object.key)
+    if (name !== undefined && isExpired(name, now)) yield object
+  }
+}
+
+async function* inBatches(objects: AsyncIterable<StoredObject>, size: number) {
+  let batch: StoredObject[] = []
+  for await (const object of objects) {
+    batch.push(object)
+    if (batch.length < size) continue
+    yield batch
+    batch = []
+  }
+  if (batch.length > 0) yield batch
+}
+
+async function deleteAll(store: Store, keys: readonly string[]): Promise<DeleteFailure[]> {
+  if (store.deleteMany) return store.deleteMany(keys)
+  const deletions = await Promise.allSettled(keys.map((key) => store.delete(key)))
+  return deletions.flatMap((deletion, i) =>
+    deletion.status === 'rejected' ? [{ key: keys[i] ?? '', error: deletion.reason }] : [],
+  )
 }

@@ -19,7 +19,7 @@ export function apiUpload(
   app.post('/api/upload', { onRequest }, async (request, reply): Promise<Envelope> => {
     const signal = clientGone(reply)
     const { body, fields } = await readMultipart(request, config.maxFileSize)
-    await using staged = await stage(body, { spool, ...config })
+    await using staged = await stage(body, { spool, digest: store.digest, ...config })
     const { lifetime } = readOptions(request, fields, config)
     const keyId = request.apiKey?.id ?? ''
     const name = await publish(staged, { store, secret, keyId, lifetime, now: now(), signal })

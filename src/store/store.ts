@@ -16,6 +16,9 @@ import type { Readable } from 'node:stream'
  * while it runs, and that two `put`s of one key at the same moment are told apart (names are random, so it never happens).
  */
 export interface Store {
+  /** The digest that `put` wants of the bytes, if it has a use for one. */
+  readonly digest?: 'md5'
+
   /** Stores an object. Rejects with `ObjectExists` rather than replace one, and with the signal's reason if aborted. */
   put(key: string, staged: StagedBytes, options?: { signal?: AbortSignal }): Promise<void>
 
@@ -34,13 +37,17 @@ export interface Store {
   /** Removes an object; resolves if there is none. */
   delete(key: string): Promise<void>
 
-  /**
-   * Every key below `before` (or every key), ascending, with its size in bytes. A page that fails is thrown, never taken
-   * for the end. Files that are not objects are never listed.
-   */
-  list(options?: { before?: string }): AsyncIterable<{ key: string; size: number }>
+  /** Removes any number of objects, where that is cheaper than one by one. Answers with those that are not removed, and why. */
+  deleteMany?(keys: readonly string[]): Promise<DeleteFailure[]>
 
-  /** Cheap proof that the store can be read and written. Rejects with the reason if not. */
+  /**
+   * Every key below `before` (or every key), ascending, with its size in bytes; in any order, but all of them, where the
+   * server behind the store knows none. A page that fails is thrown, never taken for the end. What is not an object of ours
+   * is never listed.
+   */
+  list(options?: { before?: string }): AsyncGenerator<{ key: string; size: number }>
+
+  /** Cheap proof that the store can be used, for readiness. Rejects with the reason if not. */
   check(): Promise<void>
 
   /** Frees sockets and handles; idempotent. */
@@ -52,10 +59,24 @@ export interface StagedBytes {
   readonly size: number
   /** The bytes themselves, where they are few enough to be kept in memory. */
   readonly bytes?: Buffer | undefined
+  /** In base64, where the store wants it. */
+  readonly md5?: string | undefined
   /** A file that holds them, where they are not. A store may give it a second name, or a new one, but never changes it. */
   readonly path?: string | undefined
   /** Reads them from the start. */
   open(): Readable
+}
+
+export interface DeleteFailure {
+  readonly key: string
+  readonly error: Error
+}
+
+const KEY = /^[0-9a-z]{13,}\.[a-z]+$/
+
+/** Whether a name can be that of an object: in a folder or a bucket, all else is somebody else's. */
+export function isKey(name: string): boolean {
+  return KEY.test(name)
 }
 
 /** A store failed; `cause` says how. */

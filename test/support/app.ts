@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,8 +7,9 @@ import { buildApp } from '../../src/app.ts'
 import { type Config, loadConfig } from '../../src/config.ts'
 import { openKeyring } from '../../src/keys.ts'
 import { openSpool } from '../../src/spool.ts'
-import { openLocalStore } from '../../src/store/local.ts'
+import { openStore } from '../../src/store/open.ts'
 import type { Store } from '../../src/store/store.ts'
+import { placeOf } from './place.ts'
 
 export const apiKey = 'test-key-of-24-characters'
 export const authorization = `Bearer ${apiKey}`
@@ -19,7 +20,7 @@ export interface TestApp extends AsyncDisposable {
   readonly url: string
   readonly store: Store
   readonly server: import('node:http').Server
-  /** Names of all files below the data folder but for its own: images and temp files. */
+  /** Names of all images and temp files. */
   files(): Promise<string[]>
 }
 
@@ -35,15 +36,17 @@ export interface TestAppOptions {
 
 export async function startApp({ env = {}, now, wrap, onLog }: TestAppOptions = {}): Promise<TestApp> {
   const dir = await mkdtemp(join(tmpdir(), 'layover-'))
+  const place = placeOf(dir)
   const config: Config = loadConfig({
+    ...place.env,
     DATA_DIR: dir,
     API_KEYS: `tester:${apiKey}`,
     MIN_FREE_SPACE: '0',
     ...env,
   })
   const spool = await openSpool({ dir: join(dir, 'tmp'), minFree: config.minFreeSpace, maxAge: 3600 })
-  const local = await openLocalStore({ root: join(dir, 'images'), spool })
-  const store = wrap ? wrap(local) : local
+  const opened = await openStore({ config, spool, onNote: () => {} })
+  const store = wrap ? wrap(opened) : opened
   const app = await buildApp({
     config,
     store,
@@ -60,17 +63,12 @@ export async function startApp({ env = {}, now, wrap, onLog }: TestAppOptions = 
     url: `http://127.0.0.1:${port}`,
     store,
     server: app.server,
-    files: () => filesBelow(dir),
+    files: place.files,
     async [Symbol.asyncDispose]() {
       app.server.closeAllConnections()
       await app.close()
+      await store.close()
       await rm(dir, { recursive: true })
     },
   }
-}
-
-/** Names of the images and temp files of a data folder. */
-export async function filesBelow(dir: string): Promise<string[]> {
-  const entries = await readdir(dir, { recursive: true, withFileTypes: true })
-  return entries.filter((entry) => entry.isFile() && entry.parentPath !== dir).map(({ name }) => name)
 }

@@ -1,12 +1,17 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { filesBelow } from './app.ts'
 import { fixture } from './images.ts'
+import { placeOf } from './place.ts'
 
-const main = join(import.meta.dirname, '../../src/main.ts')
+const root = join(import.meta.dirname, '../..')
+const main = join(root, 'src/main.ts')
+/** The runtime's options, as `npm start` gives them. */
+const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+const nodeOptions: string[] = scripts.start.match(/--\S+/g)
 
 /** A started server process. Disposing of it kills it, and removes its data folder unless that was given. */
 export interface ServerProcess extends AsyncDisposable {
@@ -40,7 +45,8 @@ export async function startServer({
   throughNpm,
 }: ServerOptions = {}): Promise<ServerProcess> {
   const dir = dataDir ?? (await mkdtemp(join(tmpdir(), 'layover-')))
-  const { child, output } = launch({ PORT: '0', DATA_DIR: dir, ...env }, throughNpm)
+  const place = placeOf(dir)
+  const { child, output } = launch({ PORT: '0', DATA_DIR: dir, ...place.env, ...env }, throughNpm)
   const url = await ready(child, output)
   const firstKey = () => /sk-layover-[\w-]+/.exec(output())?.[0] ?? ''
   return {
@@ -55,7 +61,7 @@ export async function startServer({
       body.append('file', new Blob([new Uint8Array(fixture(file))]), file)
       return fetch(`${url}/api/upload`, { method: 'POST', headers: { authorization: `Bearer ${key}` }, body })
     },
-    files: () => filesBelow(dir),
+    files: place.files,
     stop: (signal) => end(child, signal),
     async [Symbol.asyncDispose]() {
       await end(child, 'SIGKILL')
@@ -77,8 +83,8 @@ function launch(env: Record<string, string>, throughNpm = false) {
   const options = { env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env } }
   // Otherwise in a folder where no `.env` of the developer's counts.
   const child = throughNpm
-    ? spawn('npm', ['start'], { ...options, cwd: join(main, '../..') })
-    : spawn(process.execPath, [main], { ...options, cwd: tmpdir() })
+    ? spawn('npm', ['start'], { ...options, cwd: root })
+    : spawn(process.execPath, [...nodeOptions, main], { ...options, cwd: tmpdir() })
   let text = ''
   const append = (chunk: Buffer) => {
     text += chunk

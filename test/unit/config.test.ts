@@ -32,6 +32,17 @@ test('nothing needs to be set', () => {
     maxLifetime: 72 * 3600,
     sweepInterval: 60,
     store: 'local',
+    s3: {
+      endpoint: undefined,
+      region: 'us-east-1',
+      bucket: '',
+      credentials: undefined,
+      forcePathStyle: true,
+      prefix: 'images/',
+      createBucket: true,
+      timeout: 60,
+    },
+    s3PublicUrl: undefined,
     minFreeSpace: 100 * 1024 * 1024,
     uploadTimeout: 300,
     idleTimeout: 30,
@@ -138,6 +149,67 @@ describe('faults', () => {
 
   test.each(['-1', '65536', '80.5', 'http'])('are a PORT of %s', (PORT) => {
     expect(faultsOf({ PORT }).message).toContain('PORT: ')
+  })
+})
+
+describe('STORE=s3', () => {
+  const bucket = { STORE: 's3', S3_BUCKET: 'images' }
+  const key = { S3_ACCESS_KEY_ID: 'AKIAEXAMPLE', S3_SECRET_ACCESS_KEY: 'example-secret' }
+
+  test('takes a server, a bucket and a key', () => {
+    const env = { ...bucket, ...key, S3_ENDPOINT: 'http://objectstore:9000/', S3_REGION: 'eu-central-1' }
+    expect(loadConfig(env).s3).toMatchObject({
+      endpoint: 'http://objectstore:9000',
+      region: 'eu-central-1',
+      bucket: 'images',
+      credentials: { accessKeyId: 'AKIAEXAMPLE', secretAccessKey: 'example-secret' },
+    })
+  })
+
+  test('on AWS needs no key, as the machine may have a role', () => {
+    expect(loadConfig(bucket).s3.credentials).toBeUndefined()
+  })
+
+  test.each([
+    [{ STORE: 's3' }, ['S3_BUCKET']],
+    [{ ...bucket, S3_ENDPOINT: 'http://localhost:9000' }, ['S3_ACCESS_KEY_ID']],
+    [{ ...bucket, S3_ACCESS_KEY_ID: 'AKIAEXAMPLE' }, ['S3_SECRET_ACCESS_KEY']],
+    [{ ...bucket, S3_SECRET_ACCESS_KEY: 'example-secret' }, ['S3_ACCESS_KEY_ID']],
+    [{ STORE: 's3', S3_ENDPOINT: 'localhost:9000' }, ['S3_ENDPOINT', 'S3_BUCKET', 'S3_ACCESS_KEY_ID']],
+    [
+      { ...bucket, S3_FORCE_PATH_STYLE: 'yes', S3_CREATE_BUCKET: '1' },
+      ['S3_FORCE_PATH_STYLE', 'S3_CREATE_BUCKET'],
+    ],
+  ] as [Record<string, string>, string[]][])('%j lacks or has wrong: %j', (env, names) => {
+    const lines = faultsOf(env).message.split('\n').slice(1)
+    expect(lines.map((line) => line.trim().split(':')[0]).sort()).toEqual(names.sort())
+    expect(lines.join()).not.toContain('example-secret')
+  })
+
+  test.each(['Images', 'a', '-images', 'im_ages', 'a'.repeat(64), 'images/', 'images?'])(
+    '"%s" is no name of a bucket',
+    (name) => {
+      expect(faultsOf({ ...bucket, S3_BUCKET: name }).message).toMatch(/S3_BUCKET: /)
+    },
+  )
+
+  test.each([
+    ['images/', 'images/'],
+    ['images', 'images/'],
+    ['a/b.c/d_e-f', 'a/b.c/d_e-f/'],
+    ['/', ''],
+  ])('S3_PREFIX=%s makes keys begin with "%s"', (text, prefix) => {
+    expect(loadConfig({ ...bucket, S3_PREFIX: text }).s3.prefix).toBe(prefix)
+  })
+
+  test.each(['/images', 'a//b', 'a b', 'ä/', '//'])('S3_PREFIX=%s is refused', (text) => {
+    expect(faultsOf({ ...bucket, S3_PREFIX: text }).message).toMatch(/S3_PREFIX: /)
+  })
+
+  test('S3_PUBLIC_URL counts for this store alone', () => {
+    const url = { S3_PUBLIC_URL: 'https://cdn.example.com/' }
+    expect(loadConfig({ ...bucket, ...url }).s3PublicUrl).toBe('https://cdn.example.com')
+    expect(loadConfig(url).s3PublicUrl).toBeUndefined()
   })
 })
 

@@ -2,7 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { makeName } from '../../src/name.ts'
-import { type ImageRequest, serve } from '../../src/serve.ts'
+import { headersAtRest, type ImageRequest, serve } from '../../src/serve.ts'
 
 const SIZE = 1000
 const created = Date.UTC(2026, 0, 2, 3, 4, 5) / 1000
@@ -215,5 +215,17 @@ describe('max-age', () => {
 
   test('is not negative when the image expires while its store is being asked', () => {
     expect(maxAge(created + 100, (created + 101) * 1000)).toBe(0)
+  })
+})
+
+test('at rest, an image says when it ends rather than how long it lasts, as each fetch would begin anew', () => {
+  expect(headersAtRest(name)).toEqual({
+    contentType: 'image/png',
+    cacheControl: 'public, immutable',
+    expires: new Date((created + lifetime) * 1000),
+  })
+  expect(headersAtRest(nameFor(never))).toEqual({
+    contentType: 'image/png',
+    cacheControl: 'public, max-age=31536000, immutable',
   })
 })

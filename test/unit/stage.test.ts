@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { buffer } from 'node:stream/consumers'
 import { describe, expect, test } from 'vitest'
@@ -47,9 +48,20 @@ describe('an image that is taken', () => {
     await using _: TempFolder = folder
     await using staged = await done
     expect(staged.bytes?.equals(tinyPng)).toBe(true)
+    expect(staged.md5).toBeUndefined()
     expect(staged.path).toBeUndefined()
     expect(await folder.names()).toEqual([])
   })
+
+  test.each([tinyPng, pngOfSize(LARGE)])(
+    'has a digest if the store wants one, wherever it is kept',
+    async (bytes) => {
+      const { folder, done } = await staging(bodyOf(bytes), { digest: 'md5' })
+      await using _: TempFolder = folder
+      await using staged = await done
+      expect(staged.md5).toBe(createHash('md5').update(bytes).digest('base64'))
+    },
+  )
 
   test('goes to a file when it is large, which is removed when nobody needs it any more', async () => {
     const bytes = pngOfSize(LARGE)

@@ -139,3 +139,27 @@ test('stale temp files go too', async () => {
   expect(result).toMatchObject({ tempFiles: 1 })
   expect(await folder.names()).toEqual([])
 })
+
+test('a store that deletes many at once gets a thousand at a time, and what it could not delete is counted', async () => {
+  const memory = openMemoryStore()
+  const keys = Array.from({ length: 2500 }, (_, i) => expiringIn(-1 - i)).sort()
+  await put(memory, ...keys)
+  const calls: number[] = []
+  const stuck = [keys[0] ?? '', keys[2000] ?? '']
+  const store: Store = {
+    ...memory,
+    delete: () => expect.unreachable('one by one'),
+    async deleteMany(batch) {
+      calls.push(batch.length)
+      for (const key of batch) if (!stuck.includes(key)) await memory.delete(key)
+      return batch
+        .filter((key) => stuck.includes(key))
+        .map((key) => ({ key, error: new StoreError('stuck') }))
+    },
+  }
+  const { errors, ...result } = await sweepOnce(store)
+  expect(result).toEqual({ deleted: 2498, bytes: 24_980, failed: 2, tempFiles: 0 })
+  expect(errors).toHaveLength(2)
+  expect(calls).toEqual([1000, 1000, 500])
+  expect(await keysOf(memory)).toEqual(stuck)
+})

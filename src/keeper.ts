@@ -1,0 +1,81 @@
+import type { Hash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { Readable } from 'node:stream'
+import type { Spool, TempFile } from './spool.ts'
+import type { StagedBytes } from './store/store.ts'
+
+/** How much of a body is kept in memory before it goes to a temp file, and the size of each write to that file. */
+const SLAB_BYTES = 128 * 1024
+/** Slabs that wait for the next upload: 8 MB of them. */
+const MOST_WAITING = 64
+
+const waiting: Buffer[] = []
+
+/**
+ * Keeps a body: a small one in memory, a larger one in a temp file that is written a slab at a time.
+ *
+ * Copying into slabs that are used again lets go of the socket's own buffers at once, which would else outlive the upload by many
+ * times their size: they are not what the garbage collector counts.
+ */
+export class Keeper {
+  /** Bytes so far. */
+  size = 0
+  #spool: Spool
+  #md5: Hash | undefined
+  #file: TempFile | undefined
+  /** The bytes that are not in the file, `#filled` of them. */
+  #slab: Buffer | undefined
+  #filled = 0
+
+  constructor(spool: Spool, md5: Hash | undefined) {
+    this.#spool = spool
+    this.#md5 = md5
+  }
+
+  async push(chunk: Buffer): Promise<void> {
+    this.#md5?.update(chunk)
+    this.size += chunk.length
+    for (let copied = 0; copied < chunk.length; ) {
+      if (this.#filled === SLAB_BYTES) await this.#flush()
+      this.#slab ??= waiting.pop() ?? Buffer.allocUnsafeSlow(SLAB_BYTES)
+      const count = chunk.copy(this.#slab, this.#filled, copied)
+      this.#filled += count
+      copied += count
+    }
+  }
+
+  /** The whole body, until it is disposed of. */
+  async end(): Promise<StagedBytes & AsyncDisposable> {
+    const kept = {
+      size: this.size,
+      md5: this.#md5?.digest('base64'),
+      [Symbol.asyncDispose]: () => this.discard(),
+    }
+    if (this.#file === undefined) {
+      const bytes = this.#slab?.subarray(0, this.size) ?? Buffer.of()
+      return { ...kept, bytes, open: () => Readable.from([bytes]) }
+    }
+    await this.#flush()
+    this.#giveBackSlab()
+    const { path } = this.#file
+    await this.#file.close()
+    return { ...kept, path, open: () => createReadStream(path, { highWaterMark: SLAB_BYTES }) }
+  }
+
+  async discard(): Promise<void> {
+    this.#giveBackSlab()
+    await this.#file?.remove()
+  }
+
+  async #flush(): Promise<void> {
+    this.#file ??= await this.#spool.create()
+    const bytes = this.#slab?.subarray(0, this.#filled) ?? Buffer.of()
+    this.#filled = 0
+    await this.#file.write([bytes])
+  }
+
+  #giveBackSlab(): void {
+    if (this.#slab !== undefined && waiting.length < MOST_WAITING) waiting.push(this.#slab)
+    this.#slab = undefined
+  }
+}

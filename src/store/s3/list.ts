@@ -1,0 +1,53 @@
+import { ListObjectsV2Command } from '@aws-sdk/client-s3'
+import { isKey, StoreError } from '../store.ts'
+import type { Bucket } from './bucket.ts'
+import { call } from './calls.ts'
+
+export interface ListOptions {
+  readonly bucket: Bucket
+  /** Milliseconds for each page. */
+  readonly limit: number
+  /** Told once if the server turns out to list in no order. */
+  readonly onNote: (note: string) => void
+}
+
+/** The `list` of the S3 store: page by page, as far as `before` where the server lists in order, else to the end. */
+export function lister({ bucket, limit, onNote }: ListOptions) {
+  const { client, name, prefix } = bucket
+  let inOrder = true
+
+  async function page(token: string | undefined) {
+    const command = new ListObjectsV2Command({ Bucket: name, Prefix: prefix, ContinuationToken: token })
+    const send = (abortSignal: AbortSignal) => client.send(command, { abortSignal })
+    const {
+      Contents = [],
+      IsTruncated,
+      NextContinuationToken: next,
+    } = await call('list images', send, { limit })
+    // Neither for ever, nor as if there were no more.
+    if (IsTruncated && (next === undefined || next === token))
+      throw new StoreError('cannot list images: the store does not say where the next page begins')
+    return { objects: Contents, next: IsTruncated ? next : undefined }
+  }
+
+  return async function* list({ before }: { before?: string } = {}) {
+    let last = ''
+    let token: string | undefined
+    do {
+      const { objects, next } = await page(token)
+      const keys = [last, ...objects.map(({ Key = '' }) => Key)]
+      if (inOrder && keys.some((key, i) => i > 0 && key < (keys[i - 1] ?? ''))) {
+        inOrder = false
+        onNote('the store lists objects in no order, so each sweep reads the whole list')
+      }
+      last = keys.at(-1) ?? ''
+      for (const { Key = '', Size: size = 0 } of objects) {
+        const key = Key.slice(prefix.length)
+        // What else is below the prefix is not ours.
+        if (isKey(key) && (before === undefined || key < before)) yield { key, size }
+      }
+      if (inOrder && before !== undefined && last >= prefix + before) return
+      token = next
+    } while (token !== undefined)
+  }
+}
