@@ -60,7 +60,7 @@ async function openAll(config: Config, log: Logger) {
     const { code } = error as NodeJS.ErrnoException
     if (error instanceof ConfigError || error instanceof StoreError || code === undefined) throw error
     throw new ConfigError(
-      `DATA_DIR: ${dataDir} cannot be used (${code}): it must be a folder that this user can write`,
+      `DATA_DIR: ${dataDir} cannot be used (${code}): it must be a folder that user ${process.getuid?.()} can write`,
       {
         cause: error,
       },
