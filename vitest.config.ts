@@ -39,7 +39,7 @@ export default defineConfig({
 function s3Servers(): string[] {
   if (process.env.TEST_S3_ENDPOINT) return ['s3']
   const installed = installedS3()
-  if (!process.env.REQUIRE_S3) {
+  if (process.env.REQUIRE_S3 !== '1') {
     if (installed.length === 0)
       console.warn(
         '\n*** NOT TESTED ON S3: no TEST_S3_ENDPOINT, and neither minio nor radosgw is installed. ***\n',

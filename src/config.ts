@@ -212,7 +212,10 @@ function bucketName(text: string, context: z.RefinementCtx): string {
 /** With a slash at its end; a slash alone is for no prefix, as an empty variable counts as unset. */
 function keyPrefix(text: string, context: z.RefinementCtx): string {
   if (text === '/') return ''
-  if (/^[A-Za-z0-9._-]+(\/[A-Za-z0-9._-]+)*\/?$/.test(text)) return text.replace(/\/?$/, '/')
+  const isPath = /^[A-Za-z0-9._-]+(\/[A-Za-z0-9._-]+)*\/?$/.test(text)
+  // Dots alone are a way up to whoever reads a URL.
+  if (isPath && !text.split('/').some((part) => part === '.' || part === '..'))
+    return text.replace(/\/?$/, '/')
   return refuse(context, `"${text}" is not a prefix like images/ (or / for none)`)
 }
 

@@ -6,8 +6,8 @@ import { type Logger, pino } from 'pino'
 import { buildApp, publicUrlOf } from './app.ts'
 import { type Config, ConfigError, loadConfig, readDotEnv } from './config.ts'
 import { openKeyring, openSecret } from './keys.ts'
+import { openStore } from './open-store.ts'
 import { openSpool, type Spool } from './spool.ts'
-import { openStore } from './store/open.ts'
 import { type Store, StoreError } from './store/store.ts'
 import { sweep } from './sweeper.ts'
 import { firstKeyNotice, unreachableBecause } from './welcome.ts'
@@ -31,9 +31,13 @@ async function start(): Promise<void> {
 
   const url = publicUrlOf(app, config)
   if (keyring.firstKey) process.stdout.write(firstKeyNotice(keyring.firstKey, config, url))
-  const reason = unreachableBecause(url)
+  const [base, variable] = config.s3PublicUrl ? [config.s3PublicUrl, 'S3_PUBLIC_URL'] : [url, 'PUBLIC_URL']
+  const reason = unreachableBecause(base)
   if (reason)
-    log.warn({ url }, `no model can fetch images from here: ${reason}; set PUBLIC_URL to your public address`)
+    log.warn(
+      { url: base },
+      `no model can fetch images from here: ${reason}; set ${variable} to your public address`,
+    )
   log.info({ url, store: config.store }, 'ready')
 
   const stopSweeping = new AbortController()

@@ -3,10 +3,10 @@ import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { ConfigError, loadConfig, readDotEnv } from './config.ts'
 import { isExpired, parseName } from './name.ts'
+import { openStore } from './open-store.ts'
 import { openSpool } from './spool.ts'
 import { openLocalStore } from './store/local.ts'
-import { openStore } from './store/open.ts'
-import { ObjectExists, type StagedBytes, type Store, StoreError } from './store/store.ts'
+import { ObjectExists, ObjectNotFound, type StagedBytes, type Store, StoreError } from './store/store.ts'
 
 /** `npm run migrate`: copies the images below DATA_DIR to the bucket that the configuration names, under the same names. */
 
@@ -21,43 +21,64 @@ async function migrate(): Promise<void> {
     throw new ConfigError('STORE: must be s3, with the settings of the bucket to which the images go')
   const spool = await openSpool({ dir: join(dataDir, 'tmp'), minFree: 0, maxAge: 3600 })
   const from = await openLocalStore({ root: join(dataDir, 'images'), spool })
-  // No lifecycle rule before the images are there: the server's own start sees whether one may be set.
-  const onNote = (note: string) => process.stderr.write(`${note}\n`)
-  const to = await openStore({ config: { ...config, maxLifetime: Number.POSITIVE_INFINITY }, spool, onNote })
+  const to = await openStore({ config, spool, onNote: complain, leaveRules: true })
+  const counts = await copyAll(from, to)
+  await to.close()
+  process.stdout.write(`${JSON.stringify(counts)}\n`)
+  if (counts.failed > 0) process.exitCode = 1
+}
 
-  const there = new Set<string>()
-  for await (const { key } of to.list()) there.add(key)
-  const counts = { copied: 0, alreadyThere: 0, expired: 0, failed: 0 }
+type Outcome = 'copied' | 'alreadyThere' | 'expired' | 'failed'
+
+async function copyAll(from: Store, to: Store): Promise<Record<Outcome, number>> {
+  const before = await sizes(to)
+  const outcomes = new Map<string, { outcome: Outcome; size: number }>()
   const images = from.list()
 
   async function copyInTurn(): Promise<void> {
     for (let next = await images.next(); !next.done; next = await images.next()) {
       const { key, size } = next.value
-      const outcome = await copy(key, size).catch((error) => {
-        process.stderr.write(`${key}: ${error.message}\n`)
-        return 'failed' as const
-      })
-      counts[outcome] += 1
-    }
-  }
-
-  async function copy(key: string, size: number): Promise<keyof typeof counts> {
-    const name = parseName(key)
-    if (name === undefined || isExpired(name, Date.now())) return 'expired'
-    if (there.has(key)) return 'alreadyThere'
-    try {
-      await to.put(key, await staged(from, key, size))
-      return 'copied'
-    } catch (error) {
-      if (error instanceof ObjectExists) return 'alreadyThere'
-      throw error
+      const outcome =
+        before.get(key) === size ? 'alreadyThere' : await copy(from, to, { key, size }).catch(failed(key))
+      if (parseName(key) !== undefined) outcomes.set(key, { outcome, size })
     }
   }
 
   await Promise.all(Array.from({ length: CONCURRENCY }, copyInTurn))
-  await to.close()
-  process.stdout.write(`${JSON.stringify(counts)}\n`)
-  if (counts.failed > 0) process.exitCode = 1
+  // What counts is what is there, also if another run was busy with the same images.
+  const after = await sizes(to)
+  const counts = { copied: 0, alreadyThere: 0, expired: 0, failed: 0 }
+  for (const [key, { outcome, size }] of outcomes) {
+    const isThere = outcome === 'expired' || outcome === 'failed' || after.get(key) === size
+    if (!isThere) complain(`${key}: is not there, or not whole`)
+    counts[isThere ? outcome : 'failed'] += 1
+  }
+  return counts
+}
+
+async function copy(from: Store, to: Store, { key, size }: { key: string; size: number }): Promise<Outcome> {
+  const name = parseName(key)
+  const isGone = () => name === undefined || isExpired(name, Date.now())
+  if (isGone()) return 'expired'
+  try {
+    await to.put(key, await staged(from, key, size))
+    return 'copied'
+  } catch (error) {
+    if (error instanceof ObjectExists) return 'alreadyThere'
+    // The server that runs beside us has swept or deleted it.
+    const isMissing = await from.stat(key).then(
+      () => false,
+      (reason) => reason instanceof ObjectNotFound,
+    )
+    if (isMissing) return 'expired'
+    throw error
+  }
+}
+
+async function sizes(store: Store): Promise<Map<string, number>> {
+  const found = new Map<string, number>()
+  for await (const { key, size } of store.list()) found.set(key, size)
+  return found
 }
 
 /** An image of one store as the other takes it. */
@@ -71,11 +92,22 @@ async function staged(store: Store, key: string, size: number): Promise<StagedBy
   return { size, md5: md5.digest('base64'), open: () => Readable.from(bytes()) }
 }
 
+function failed(key: string) {
+  return (error: Error): Outcome => {
+    complain(`${key}: ${error.message}`)
+    return 'failed'
+  }
+}
+
+function complain(text: string): void {
+  process.stderr.write(`${text}\n`)
+}
+
 try {
   await migrate()
 } catch (error) {
   const { message, stack } = error as Error
   const isExpected = error instanceof ConfigError || error instanceof StoreError
-  process.stderr.write(`Nothing can be copied. ${isExpected ? message : stack}\n`)
+  complain(`The copying has ended, and can be begun again. ${isExpected ? message : stack}`)
   process.exit(1)
 }

@@ -74,19 +74,11 @@ const OPEN_AND_INERT = {
   'x-robots-tag': 'noindex',
 }
 
-/** What an image is stored with, for those who fetch it from where it is stored rather than from this server. */
-export interface HeadersAtRest {
-  readonly contentType: string
-  readonly cacheControl: string
-  /** None for an image that never expires. */
-  readonly expires?: Date | undefined
-}
-
 /**
- * Headers that say at any time what `serve` would say, as far as a stored object can: its end is a date, as a number of seconds
- * would begin anew with each fetch.
+ * What an image is stored with, for those who fetch it from where it is stored. It says at any time what `serve` would say, as far as a
+ * stored object can: its end is a date, as a number of seconds would begin anew with each fetch.
  */
-export function headersAtRest({ format, expires }: Pick<ImageName, 'format' | 'expires'>): HeadersAtRest {
+export function headersAtRest({ format, expires }: Pick<ImageName, 'format' | 'expires'>) {
   const contentType = FORMATS[format].mediaType
   return Number.isFinite(expires)
     ? { contentType, cacheControl: 'public, immutable', expires: new Date(expires * 1000) }

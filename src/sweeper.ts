@@ -74,13 +74,20 @@ async function* expired(store: Store, now: number): AsyncGenerator<StoredObject>
 
 async function* inBatches(objects: AsyncIterable<StoredObject>, size: number) {
   let batch: StoredObject[] = []
-  for await (const object of objects) {
-    batch.push(object)
-    if (batch.length < size) continue
-    yield batch
-    batch = []
+  let failure: unknown
+  try {
+    for await (const object of objects) {
+      batch.push(object)
+      if (batch.length < size) continue
+      yield batch
+      batch = []
+    }
+  } catch (error) {
+    failure = error
   }
+  // What was found before a list failed is deleted all the same.
   if (batch.length > 0) yield batch
+  if (failure !== undefined) throw failure
 }
 
 async function deleteAll(store: Store, keys: readonly string[]): Promise<DeleteFailure[]> {

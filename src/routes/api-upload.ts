@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyReply } from 'fastify'
+import { whileClientWaits } from '../connection.ts'
 import { type Envelope, problem } from '../errors.ts'
 import { readMultipart, refuseTooLarge } from '../intake/multipart.ts'
 import { readOptions, refuseBadOptions } from '../intake/options.ts'
@@ -22,7 +23,8 @@ export function apiUpload(
     await using staged = await stage(body, { spool, digest: store.digest, ...config })
     const { lifetime } = readOptions(request, fields, config)
     const keyId = request.apiKey?.id ?? ''
-    const name = await publish(staged, { store, secret, keyId, lifetime, now: now(), signal })
+    const published = publish(staged, { store, secret, keyId, lifetime, now: now(), signal })
+    const name = await whileClientWaits(request.raw, published)
     reply.headers(facts(name))
     return { success: true, message: '', data: urlOf(name) }
   })

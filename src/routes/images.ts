@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
+import { whileClientWaits } from '../connection.ts'
 import { problem, problemWith } from '../errors.ts'
 import { type ImageName, imagePath, isExpired, parseName } from '../name.ts'
 import { serve } from '../serve.ts'
@@ -23,8 +24,8 @@ export function images(app: FastifyInstance, { config, store, now }: Deps): void
       const isPlain = method === 'GET' && !CONDITIONS.some((header) => header in headers)
       let opened: { size: number; body: Readable } | undefined
       // An unconditional GET, which nearly all are, asks the store once.
-      if (isPlain) opened = await store.open(name.text)
-      const size = opened?.size ?? (await store.stat(name.text)).size
+      if (isPlain) opened = await whileClientWaits(request.raw, store.open(name.text))
+      const size = opened?.size ?? (await whileClientWaits(request.raw, store.stat(name.text))).size
 
       // The store took its time, and the expiry is exact.
       const time = now()
@@ -35,7 +36,8 @@ export function images(app: FastifyInstance, { config, store, now }: Deps): void
       if (answer.status === 416)
         throw problemWith('range_not_satisfiable', { headers: answer.headers }, { size })
       const wantsBody = method === 'GET' && answer.range !== undefined
-      if (wantsBody) opened ??= await store.open(name.text, { range: answer.range })
+      if (wantsBody)
+        opened ??= await whileClientWaits(request.raw, store.open(name.text, { range: answer.range }))
       return reply.code(answer.status).headers(answer.headers).send(opened?.body)
     },
   })

@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import { GetObjectCommand, HeadBucketCommand, HeadObjectCommand } from '@aws-sdk/client-s3'
 import { abortable } from './abortable.ts'
 import { arriving } from './s3/body.ts'
-import { type Bucket, keepsVersions, openBucket } from './s3/bucket.ts'
+import { type Abilities, type Bucket, keepsVersions, openBucket } from './s3/bucket.ts'
 import { call } from './s3/calls.ts'
 import { type S3Connection, s3Client } from './s3/client.ts'
 import { deleter } from './s3/delete.ts'
@@ -16,9 +16,6 @@ import { ObjectNotFound, type Store, StoreError } from './store.ts'
 const CALLS = 64
 /** Connections for downloads. Each lasts as long as its reader takes, so they must not hold up the calls. */
 const DOWNLOADS = 256
-/** Milliseconds for which the server may be silent in a call, and in the middle of an image. */
-const CALL_SILENCE = 15_000
-const BODY_SILENCE = 30_000
 /** Milliseconds for readiness: whoever asks has little patience. */
 const CHECK_LIMIT = 5000
 
@@ -30,7 +27,8 @@ export interface S3StoreOptions extends S3Connection {
   readonly createBucket: boolean
   /** Seconds for a call with all its attempts, and for starting. */
   readonly timeout: number
-  readonly backstop: Backstop
+  /** None to leave the bucket's lifecycle rules as they are. */
+  readonly backstop?: Backstop | undefined
   readonly headersOf: (key: string) => ObjectHeaders
   /** Told what an operator may want to know or change. */
   readonly onNote: (note: string) => void
@@ -44,33 +42,36 @@ export interface S3StoreOptions extends S3Connection {
 export async function openS3Store(options: S3StoreOptions): Promise<Store> {
   const { prefix, headersOf, onNote } = options
   const limit = options.timeout * 1000
-  const client = s3Client(options, { maxSockets: CALLS, silence: CALL_SILENCE })
+  // A silent attempt leaves time for another.
+  const client = s3Client(options, { maxSockets: CALLS, silence: limit / 2 })
   const downloads = s3Client(options, { maxSockets: DOWNLOADS, silence: 0 })
   const bucket: Bucket = { client, name: options.bucket, prefix }
   const object = (key: string) => ({ Bucket: bucket.name, Key: prefix + key })
   const headBucket = (abortSignal: AbortSignal) =>
     client.send(new HeadBucketCommand({ Bucket: bucket.name }), { abortSignal })
 
-  async function close() {
+  async function disconnect() {
     client.destroy()
     downloads.destroy()
   }
 
-  const { etagIsMd5 } = await prepare(bucket, options).catch(async (error) => {
-    await close()
+  const list = lister({ bucket, limit, onNote })
+  const abilities = await prepare(bucket, list, options).catch(async (error) => {
+    await disconnect()
     throw error
   })
+  const { put, close: closePut } = putter({ bucket, abilities, limit, headersOf })
 
   return {
     digest: 'md5',
-    put: putter({ bucket, limit, etagIsMd5, headersOf }),
+    put,
 
     async stat(key) {
       const head = async (abortSignal: AbortSignal) => {
         try {
-          const { ContentLength: size = 0 } = await client.send(new HeadObjectCommand(object(key)), {
-            abortSignal,
-          })
+          const command = new HeadObjectCommand(object(key))
+          const { ContentLength: size } = await client.send(command, { abortSignal })
+          if (size === undefined) throw unsized()
           return { size }
         } catch (error) {
           if (failureOf(error).status !== 404) throw error
@@ -94,33 +95,39 @@ export async function openS3Store(options: S3StoreOptions): Promise<Store> {
       const size = Number(range ? answer.ContentRange?.split('/')[1] : answer.ContentLength)
       if (Number.isNaN(size)) {
         body.destroy()
-        throw new StoreError('cannot read an image: the store does not say how long it is')
+        throw unsized()
       }
-      return { size, body: abortable(arriving(body, BODY_SILENCE), signal) }
+      return { size, body: abortable(arriving(body, limit), signal) }
     },
 
-    ...deleter({ bucket, limit }),
-    list: lister({ bucket, limit, onNote }),
+    ...deleter({ bucket, limit, onNote }),
+    list,
 
     async check() {
       await call('reach the bucket', headBucket, { limit: CHECK_LIMIT })
     },
 
-    close,
+    async close() {
+      await closePut()
+      await disconnect()
+    },
   }
 }
 
+const unsized = () => new StoreError('the store does not say how long an image is')
+
 async function prepare(
   bucket: Bucket,
+  list: Store['list'],
   { createBucket, endpoint, timeout, backstop, onNote }: S3StoreOptions,
-) {
+): Promise<Abilities> {
   const signal = AbortSignal.timeout(timeout * 1000)
   const abilities = await openBucket(bucket, { create: createBucket, endpoint: endpoint ?? 'AWS', signal })
   if (await keepsVersions(bucket, signal))
     onNote(
       'the bucket keeps versions: deleted images take up space until a rule of yours removes old versions',
     )
-  const note = await setBackstop(bucket, backstop, signal)
+  const note = backstop && (await setBackstop({ ...backstop, bucket, list, signal }))
   if (note !== undefined) onNote(note)
   return abilities
 }

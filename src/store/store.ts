@@ -37,7 +37,7 @@ export interface Store {
   /** Removes an object; resolves if there is none. */
   delete(key: string): Promise<void>
 
-  /** Removes any number of objects, where that is cheaper than one by one. Answers with those that are not removed, and why. */
+  /** Removes up to a thousand objects, where that is cheaper than one by one. Answers with those that it could not remove. */
   deleteMany?(keys: readonly string[]): Promise<DeleteFailure[]>
 
   /**

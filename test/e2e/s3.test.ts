@@ -41,6 +41,12 @@ test('S3_PUBLIC_URL makes answers that lead to the bucket', async () => {
   const { data } = (await (await server.upload('photo.png')).json()) as { data: string }
   expect(data).toMatch(/^https:\/\/cdn\.example\.com\/bucket\/images\/[0-9a-z]{48}\.png$/)
   expect(await server.files()).toEqual([data.split('/').at(-1)])
+  // What is looked at is where the images are fetched.
+  expect(server.output()).not.toContain('no model can fetch')
+  await using other = await startServer({
+    env: { S3_PUBLIC_URL: endpoint(), PUBLIC_URL: 'https://images.example.com' },
+  })
+  expect(other.output()).toMatch(/no model can fetch.*set S3_PUBLIC_URL/)
 })
 
 describe('a store that goes away', () => {

@@ -138,6 +138,31 @@ export function storeContract(name: string, open: () => Promise<Harness>): void 
         await expectNothing(key)
       })
 
+      test('aborted when all was read, but nothing answered, has stored it or nothing', async () => {
+        const stored: string[] = []
+        for (let round = 0; round < 10; round += 1) {
+          const key = aKey()
+          const abort = new AbortController()
+          const bytes = bytesOf(300_000)
+          const open = () =>
+            asStream(bytes)
+              .open()
+              .once('end', () => abort.abort(new Error('gone')))
+          const put = store.put(key, { size: bytes.length, open }, { signal: abort.signal })
+          const isStored = await put.then(
+            () => true,
+            ({ message }) => message !== 'gone' && expect.unreachable(message),
+          )
+          if (isStored) continue
+          if (await store.stat(key).then(Boolean, () => false)) stored.push(key)
+        }
+        // What was answered with the abort's reason is not there, and does not come later either.
+        await new Promise((resolve) => setTimeout(resolve, 500))
+        expect(stored).toEqual([])
+        const left = await keys()
+        for (const key of left) expect((await read(key)).length).toBe(300_000)
+      })
+
       test('aborted when it is over changes nothing', async () => {
         const key = aKey()
         const abort = new AbortController()

@@ -33,7 +33,7 @@ async function open({ timeout = 2, createBucket = true } = {}): Promise<Store> {
     prefix: 'images/',
     createBucket,
     timeout,
-    backstop: { longestLife: 259_200, firstBeyond: 'zzzzzzz' },
+    backstop: { longestLife: 259_200, lifeOf: () => 259_200 },
     headersOf: () => ({ contentType: 'image/png', cacheControl: 'public' }),
     onNote: (note) => notes.push(note),
   })
@@ -110,15 +110,29 @@ describe.each(Object.entries(ways))('an upload from %s', (_way, staged) => {
     expect([...s3.objects.keys()]).toEqual([])
   })
 
-  test('that is aborted while the server is silent ends at once with the reason', async () => {
-    s3.fail('PutObject', 'hang')
+  test('that is aborted when all was sent, but before the server has stored it, leaves nothing', async () => {
+    s3.fail('PutObject', 'be late')
     const abort = new AbortController()
     const reason = new Error('client gone')
     const put = store.put(aKey(), staged, { signal: abort.signal })
     await eventually(() => counts().PutObject === 1)
+    // All of it is on its way.
+    await new Promise((resolve) => setTimeout(resolve, 100))
     abort.abort(reason)
     await expect(put).rejects.toBe(reason)
-    expect(counts()).toEqual({ PutObject: 1, DeleteObject: 1 })
+    expect(counts()).toMatchObject({ PutObject: 1, DeleteObject: 1 })
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    expect([...s3.objects.keys()]).toEqual([])
+  })
+
+  test('that a server stores when its time is long over is taken back', { timeout: 40_000 }, async () => {
+    const hasty = await open({ timeout: 1 })
+    s3.fail('PutObject', 'be late')
+    s3.late = 1500
+    await expect(hasty.put(aKey(), staged)).rejects.toThrow(StoreError)
+    await eventually(() => s3.objects.size > 0)
+    await eventually(() => s3.objects.size === 0)
+    await hasty.close()
   })
 
   test('that is refused is not tried again', async () => {
@@ -135,23 +149,44 @@ describe.each(Object.entries(ways))('an upload from %s', (_way, staged) => {
     await expect(store.put(aKey(), staged)).rejects.toThrow(StorageFull)
     expect(counts().PutObject).toBe(1)
   })
-
-  test('does without conditions on a server that does not know them', async () => {
-    s3.fail('PutObject', { status: 501, code: 'NotImplemented' }, 1)
-    const key = aKey()
-    await store.put(key, staged)
-    // The condition would refuse this one.
-    await store.put(key, staged)
-    expect(counts().PutObject).toBe(3)
-  })
 })
 
-test('a lost answer is not taken for somebody else’s object, and somebody else’s not for ours', async () => {
+test('somebody else’s object is neither replaced nor taken back, whatever goes wrong', async () => {
   const key = aKey()
   s3.objects.set(`images/${key}`, { bytes: bytesOf(10), headers: {} })
   s3.fail('PutObject', { status: 500, code: 'InternalError' }, 1)
   await expect(store.put(key, ways.memory)).rejects.toThrow(ObjectExists)
+  s3.fail('PutObject', { status: 500, code: 'InternalError' })
+  await expect(store.put(key, ways.memory)).rejects.toThrow(StoreError)
   expect(s3.objects.get(`images/${key}`)?.bytes.length).toBe(10)
+})
+
+test('a wrong object is taken back, also when that does not succeed at once', async () => {
+  s3.fail('PutObject', 'wrong bytes', 1)
+  s3.fail('DeleteObject', { status: 500, code: 'InternalError' }, 3)
+  await expect(store.put(aKey(), ways.memory)).rejects.toThrow(StoreError)
+  expect([...s3.objects.keys()]).toEqual([])
+})
+
+test.each([400, 501])('a server that answers %i to conditions is not sent any', async (status) => {
+  s3.fail('PutObject', { status, code: 'NotImplemented' }, 1)
+  const other = await open()
+  const key = aKey()
+  await other.put(key, ways.memory)
+  // The condition would refuse this one.
+  await other.put(key, ways.memory)
+  await other.close()
+})
+
+test('refusals that come before the body has been sent hold up no connection', async () => {
+  s3.fail('PutObject', 'refuse early')
+  const large = asStream(bytesOf(8_000_000))
+  await Promise.all(Array.from({ length: 70 }, () => expect(store.put(aKey(), large)).rejects.toThrow(/403/)))
+  s3.heal()
+  const begun = performance.now()
+  await store.put(aKey(), ways.memory)
+  // Far below the time for which a silent connection is kept.
+  expect(performance.now() - begun).toBeLessThan(900)
 })
 
 test('where ETags are no MD5 from the start, they are not looked at', async () => {
@@ -198,7 +233,21 @@ describe('reading', () => {
     await expect(buffer(body)).rejects.toThrow()
   })
 
-  test('an abort ends a body that has stopped, and its connection', async () => {
+  test('a body that stops is given up, also after its reader had paused for longer than that', async () => {
+    const hasty = await open({ timeout: 1 })
+    // More than the buffers on the way hold.
+    const large = bytesOf(40_000_000)
+    await hasty.put(aKey(), { ...inMemory(bytes), md5 })
+    const slowKey = aKey()
+    s3.objects.set(`images/${slowKey}`, { bytes: large, headers: {} })
+    s3.fail('GetObject', 'stall')
+    const { body } = await hasty.open(slowKey)
+    await new Promise((resolve) => setTimeout(resolve, 2500))
+    await expect(buffer(body)).rejects.toThrow(/stopped in the middle/)
+    await hasty.close()
+  })
+
+  test('an abort ends a body that has stopped', async () => {
     s3.fail('GetObject', 'stall')
     const abort = new AbortController()
     const { body } = await store.open(key, { signal: abort.signal })
@@ -233,8 +282,13 @@ describe('listing, ten keys a page', () => {
     Array.fromAsync(store.list(before === undefined ? {} : { before }), ({ key }) => key)
 
   test('stops at the first key that is not wanted', async () => {
-    expect(await listed(keys[12])).toEqual(keys.slice(0, 12))
+    expect(await listed(keys[2])).toEqual(keys.slice(0, 2))
+    // The first time, a page more shows whether there is an order.
     expect(counts().ListObjectsV2).toBe(2)
+    expect(await listed(keys[2])).toEqual(keys.slice(0, 2))
+    expect(counts().ListObjectsV2).toBe(3)
+    expect(await listed(keys[12])).toEqual(keys.slice(0, 12))
+    expect(counts().ListObjectsV2).toBe(5)
   })
 
   test('goes on after a page that fails once', async () => {
@@ -257,6 +311,13 @@ describe('listing, ten keys a page', () => {
   test('throws where the server does not say how to go on', async () => {
     s3.fail('ListObjectsV2', 'no next page')
     await expect(listed()).rejects.toThrow(/next page/)
+  })
+
+  test('of a server that knows no order of pages is read to its end too', async () => {
+    s3.fail('ListObjectsV2', 'no order of pages')
+    expect((await listed(keys[5])).sort()).toEqual(keys.slice(0, 5))
+    expect((await listed(keys[5])).sort()).toEqual(keys.slice(0, 5))
+    expect(notes).toEqual([expect.stringContaining('in no order')])
   })
 
   test('of a server that knows no order is read to its end, and the operator told once', async () => {
@@ -291,6 +352,18 @@ describe('deleting', () => {
     expect(counts()).toEqual({ DeleteObjects: 1, DeleteObject: 30 })
   })
 
+  test.each([
+    { status: 429, code: 'TooManyRequests' },
+    { status: 403, code: 'AccessDenied' },
+    { status: 400, code: 'BadDigest' },
+  ])('stays with one call for many after $status $code, which passes', async (fault) => {
+    s3.fail('DeleteObjects', fault)
+    expect(await store.deleteMany?.(keys)).toHaveLength(30)
+    s3.heal()
+    expect(await store.deleteMany?.(keys)).toEqual([])
+    expect(counts().DeleteObject).toBeUndefined()
+  })
+
   test('answers which ones are left, and why', async () => {
     s3.fail('DeleteObjects', 'keep one', 1)
     expect(await store.deleteMany?.(keys)).toEqual([{ key: keys[0], error: expect.any(StoreError) }])
@@ -310,10 +383,12 @@ describe('deleting', () => {
 
 describe('readiness', () => {
   test.each(['hang', { status: 403, code: 'Forbidden' }, { status: 500, code: 'InternalError' }] as Fault[])(
-    'is refused in time: %j',
+    'is refused soon: %j',
     async (fault) => {
       s3.fail('HeadBucket', fault)
+      const begun = performance.now()
       await expect(store.check()).rejects.toThrow(StoreError)
+      expect(performance.now() - begun).toBeLessThan(7000)
     },
   )
 })
@@ -344,8 +419,10 @@ describe('a start', () => {
     { operation: 'GetObject', may: /may not read from the bucket/ },
     { operation: 'DeleteObject', may: /may not delete from the bucket/ },
   ] as const)('with a key that is denied $operation says so', async ({ operation, may }) => {
-    s3.fail(operation, { status: 403, code: 'AccessDenied' })
+    s3.fail(operation, { status: 403, code: 'AccessDenied' }, 1)
     await expect(open()).rejects.toThrow(may)
+    // What it tried out is not left behind.
+    expect([...s3.objects.keys()]).toEqual([])
   })
 
   test('with a key that may not make the bucket says so', async () => {
@@ -378,9 +455,29 @@ describe('a start', () => {
         s3.lifecycle = undefined
         s3.fail(operation, { status: 501, code: 'NotImplemented' })
         await (await open()).close()
-        expect(notes).toEqual([expect.stringMatching(/no lifecycle rule .*NotImplemented/)])
+        expect(notes).toEqual([expect.stringMatching(/no lifecycle rule is set.*NotImplemented/)])
       },
     )
+
+    test('is looked for again when that fails in passing, and a rule that is too short made longer', async () => {
+      s3.lifecycle = rule(2)
+      s3.fail('GetBucketLifecycle', { status: 503, code: 'SlowDown' }, 1)
+      s3.fail('PutBucketLifecycle', 'reset', 1)
+      await (await open()).close()
+      expect(s3.lifecycle).toContain('<Days>4</Days>')
+      s3.fail('GetBucketLifecycle', { status: 503, code: 'SlowDown' })
+      await expect(open()).rejects.toThrow(/lifecycle rules/)
+    })
+
+    test('is not set beside rules that would lose something by it', async () => {
+      const theirs = rule(9)
+        .replace('layover images/', 'theirs')
+        .replace('</Expiration>', '<New>true</New></Expiration>')
+      s3.lifecycle = theirs
+      await (await open()).close()
+      expect(s3.lifecycle).toBe(theirs)
+      expect(notes).toEqual([expect.stringMatching(/rules of its own with <New>/)])
+    })
 
     test('does not go on where an older rule of ours would delete too early and cannot be changed', async () => {
       s3.lifecycle = rule(2)

@@ -11,7 +11,7 @@ import {
 } from '@aws-sdk/client-s3'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest'
 import { loadConfig } from '../../src/config.ts'
-import { openStore } from '../../src/store/open.ts'
+import { openStore } from '../../src/open-store.ts'
 import { ObjectNotFound, type Store, StoreError } from '../../src/store/store.ts'
 import { sweep } from '../../src/sweeper.ts'
 import { s3ClientOf, variablesOf } from '../support/place.ts'
@@ -312,6 +312,16 @@ describe('the lifecycle rule', () => {
     await store.close()
     expect(await openAndClose()).toEqual([])
     expect(await rules()).toEqual([ours(4)])
+  })
+
+  test('is not set where an image lives longer from its beginning, as that is what days are counted from', async () => {
+    const now = Math.floor(Date.now() / 1000)
+    const { store } = await open(bucket, { LIFETIME: 'never' })
+    const key = aKey({ created: now - 28 * 86_400, expires: now + 2 * 86_400 })
+    await store.put(key, inMemory(Buffer.of(1)))
+    await store.close()
+    expect(await openAndClose()).toEqual([expect.stringContaining('live longer than MAX_LIFETIME')])
+    expect(await rules()).toEqual([])
   })
 
   test('is not set for a whole bucket, and the log says so', async () => {

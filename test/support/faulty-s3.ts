@@ -27,6 +27,10 @@ export type Fault =
   | 'hang'
   /** Does as it was told, and closes the connection before the answer. */
   | 'lose the answer'
+  /** Does as it was told, but only a while later, whether or not anybody still waits for the answer. */
+  | 'be late'
+  /** Refuses with 403 before it has read the body, and keeps the connection. */
+  | 'refuse early'
   /** Stores, or has, other bytes than it was sent. */
   | 'wrong bytes'
   /** Begins a body and then stops sending. */
@@ -37,6 +41,8 @@ export type Fault =
   | 'keep one'
   /** Lists what there is in no order. */
   | 'no order'
+  /** Lists each page in order, but the last page first. */
+  | 'no order of pages'
   /** Says that there are more pages, but not where. */
   | 'no next page'
   /** Answers as something that is no S3 server. */
@@ -46,6 +52,8 @@ export interface FaultyS3 extends AsyncDisposable {
   readonly endpoint: string
   /** What is stored, by key. */
   readonly objects: Map<string, StoredObject>
+  /** How late is late, in milliseconds. */
+  late: number
   /** Lifecycle rules as XML, if any are set. */
   lifecycle: string | undefined
   /** The operations asked for, in order. */
@@ -68,7 +76,7 @@ export async function startFaultyS3({ pageSize = 1000, bucket = 'bucket' } = {})
   const objects = new Map<string, StoredObject>()
   const asked: Operation[] = []
   const faults = new Map<Operation, { fault: Fault; left: number }>()
-  const state = { lifecycle: undefined as string | undefined, exists: true }
+  const state = { lifecycle: undefined as string | undefined, exists: true, late: 300 }
 
   function nextFault(operation: Operation): Fault | undefined {
     const found = faults.get(operation)
@@ -94,6 +102,7 @@ export async function startFaultyS3({ pageSize = 1000, bucket = 'bucket' } = {})
     const fault = nextFault(operation)
 
     if (fault === 'hang') return
+    if (fault === 'refuse early') return refuse(response, 403, 'AccessDenied')
     if (fault === 'reset' && operation === 'PutObject') {
       // With more than one piece, in the middle of it.
       request.once('data', () => request.destroy())
@@ -105,6 +114,7 @@ export async function startFaultyS3({ pageSize = 1000, bucket = 'bucket' } = {})
     if (typeof fault === 'object') return refuse(response, fault.status, fault.code)
     if (name !== bucket || (!state.exists && operation !== 'CreateBucket'))
       return refuse(response, 404, 'NoSuchBucket')
+    if (fault === 'be late') await new Promise((resolve) => setTimeout(resolve, state.late))
     const answer = operations[operation]({ request, key, query: url.searchParams, body, fault })
     if (fault === 'lose the answer') return void request.socket.destroy()
     const { status = 200, headers = {}, text = '', bytes = Buffer.from(text) } = answer
@@ -148,7 +158,8 @@ export async function startFaultyS3({ pageSize = 1000, bucket = 'bucket' } = {})
       // Each second key before the one that it should follow.
       const inPairs = (i: number) => all[i % 2 ? i - 1 : Math.min(i + 1, all.length - 1)] ?? ''
       if (fault === 'no order') all.splice(0, all.length, ...all.map((_, i) => inPairs(i)))
-      const start = all.indexOf(from) + 1 || all.findIndex((key) => fault === 'no order' || key > from)
+      if (fault === 'no order of pages') all.unshift(...all.splice(-pageSize))
+      const start = all.indexOf(from) + 1 || all.findIndex((key) => fault !== undefined || key > from)
       const page = start === -1 ? [] : all.slice(start, start + size)
       const items = page.map(
         (key) => `<Contents><Key>${key}</Key><Size>${objects.get(key)?.bytes.length}</Size></Contents>`,
@@ -199,6 +210,12 @@ export async function startFaultyS3({ pageSize = 1000, bucket = 'bucket' } = {})
     endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     objects,
     asked,
+    get late() {
+      return state.late
+    },
+    set late(milliseconds) {
+      state.late = milliseconds
+    },
     get lifecycle() {
       return state.lifecycle
     },

@@ -1,6 +1,12 @@
 import { createHash } from 'node:crypto'
 import { readdir } from 'node:fs/promises'
-import { ListObjectsV2Command, S3Client } from '@aws-sdk/client-s3'
+import {
+  DeleteBucketCommand,
+  DeleteObjectCommand,
+  ListBucketsCommand,
+  ListObjectsV2Command,
+  S3Client,
+} from '@aws-sdk/client-s3'
 import type { S3Access } from './s3-servers.ts'
 
 /** Where the server of a test keeps its images: below its data folder, or in a bucket of its own. */
@@ -16,11 +22,26 @@ export function placeOf(dir: string): Place {
   const { TEST_STORE } = process.env
   if (TEST_STORE === undefined) return { env: {}, files: () => filesBelow(dir) }
   const { runId, ...access } = JSON.parse(TEST_STORE) as S3Access & { runId: string }
-  const bucket = `layover-test-${runId}-${createHash('sha256').update(dir).digest('hex').slice(0, 16)}`
+  const bucket = `${bucketPrefix(runId)}${createHash('sha256').update(dir).digest('hex').slice(0, 16)}`
   return {
     env: { STORE: 's3', S3_BUCKET: bucket, ...variablesOf(access) },
     files: async () => [...(await filesBelow(dir)), ...(await namesIn(access, bucket))],
   }
+}
+
+/** What the names of all buckets of a run begin with. */
+export const bucketPrefix = (runId: string) => `layover-test-${runId}-`
+
+/** Removes all buckets whose names begin so, with what is in them. */
+export async function removeBuckets(access: S3Access, prefix: string): Promise<void> {
+  const client = s3ClientOf(access)
+  const { Buckets = [] } = await client.send(new ListBucketsCommand())
+  for (const { Name: Bucket = '' } of Buckets.filter(({ Name }) => Name?.startsWith(prefix))) {
+    const { Contents = [] } = await client.send(new ListObjectsV2Command({ Bucket }))
+    for (const { Key } of Contents) await client.send(new DeleteObjectCommand({ Bucket, Key }))
+    await client.send(new DeleteBucketCommand({ Bucket }))
+  }
+  client.destroy()
 }
 
 /** The configuration that leads to a server. */

@@ -109,17 +109,21 @@ async function startRgw(): Promise<S3Server> {
   const cluster = ['--create', '--clobber', '--fsid', randomUUID()]
   await tool('monmaptool', ...cluster, '--addv', 'a', monitor, map)
   await tool('ceph-mon', '-c', conf, '--mkfs', '-i', 'a', '--monmap', map, '--keyring', keyring)
-  const daemons = [daemon('ceph-mon', ['-f', '-c', conf, '-i', 'a'])]
-  await tool('ceph-osd', '-c', conf, '-i', '0', '--mkfs', '--osd-uuid', randomUUID())
-  daemons.push(daemon('ceph-osd', ['-f', '-c', conf, '-i', '0']))
-  daemons.push(daemon('radosgw', ['-f', '-c', conf, '-n', 'client.rgw']))
-
-  const endpoint = `http://127.0.0.1:${port}`
-  const server = await whenReady({ endpoint, path: '/', key, folder, daemons })
-  const user = ['user', 'create', '--uid=layover', '--display-name=layover']
-  const keys = [`--access-key=${key.accessKeyId}`, `--secret-key=${key.secretAccessKey}`]
-  await tool('radosgw-admin', '-c', conf, '-n', 'client.admin', ...user, ...keys)
-  return server
+  const daemons: ChildProcess[] = []
+  try {
+    daemons.push(daemon('ceph-mon', ['-f', '-c', conf, '-i', 'a']))
+    await tool('ceph-osd', '-c', conf, '-i', '0', '--mkfs', '--osd-uuid', randomUUID())
+    daemons.push(daemon('ceph-osd', ['-f', '-c', conf, '-i', '0']))
+    daemons.push(daemon('radosgw', ['-f', '-c', conf, '-n', 'client.rgw']))
+    const server = await whenReady({ endpoint: `http://127.0.0.1:${port}`, path: '/', key, folder, daemons })
+    const user = ['user', 'create', '--uid=layover', '--display-name=layover']
+    const keys = [`--access-key=${key.accessKeyId}`, `--secret-key=${key.secretAccessKey}`]
+    await tool('radosgw-admin', '-c', conf, '-n', 'client.admin', ...user, ...keys)
+    return server
+  } catch (error) {
+    await stopAll(daemons, folder)
+    throw error
+  }
 }
 
 function cephConf({ folder, keyring, monitor, port }: CephOptions): string {
@@ -176,15 +180,7 @@ interface Starting {
 }
 
 async function whenReady({ endpoint, path, key, folder, daemons }: Starting): Promise<S3Server> {
-  async function stop() {
-    for (const child of [...daemons].reverse()) {
-      if (child.exitCode !== null || child.signalCode !== null) continue
-      child.kill('SIGKILL')
-      await once(child, 'exit')
-    }
-    await rm(folder, { recursive: true, force: true })
-  }
-
+  const stop = () => stopAll(daemons, folder)
   const isUp = () =>
     fetch(endpoint + path).then(
       ({ status }) => status === 200,
@@ -197,6 +193,15 @@ async function whenReady({ endpoint, path, key, folder, daemons }: Starting): Pr
     throw new Error(`the S3 server at ${endpoint} does not come up`, { cause })
   }
   return { endpoint, ...key, stop }
+}
+
+async function stopAll(daemons: readonly ChildProcess[], folder: string): Promise<void> {
+  for (const child of [...daemons].reverse()) {
+    if (child.exitCode !== null || child.signalCode !== null) continue
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+  }
+  await rm(folder, { recursive: true, force: true })
 }
 
 function daemon(program: string, args: readonly string[], env: Record<string, string> = {}): ChildProcess {

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { TestProject } from 'vitest/node'
+import { bucketPrefix, removeBuckets } from './place.ts'
 import { type S3Kind, startS3 } from './s3-servers.ts'
 
 declare module 'vitest' {
@@ -23,5 +24,9 @@ export default async function setup(project: TestProject): Promise<() => Promise
     : await startS3(project.name as S3Kind)
   const { stop, ...access } = server
   project.provide('s3', JSON.stringify({ ...access, runId }))
-  return stop
+  return async () => {
+    // A server that goes on takes nothing from this run with it.
+    if (TEST_S3_ENDPOINT) await removeBuckets(access, bucketPrefix(runId))
+    await stop()
+  }
 }

@@ -202,7 +202,7 @@ describe('STORE=s3', () => {
     expect(loadConfig({ ...bucket, S3_PREFIX: text }).s3.prefix).toBe(prefix)
   })
 
-  test.each(['/images', 'a//b', 'a b', 'ä/', '//'])('S3_PREFIX=%s is refused', (text) => {
+  test.each(['/images', 'a//b', 'a b', 'ä/', '//', 'a/../b', '.'])('S3_PREFIX=%s is refused', (text) => {
     expect(faultsOf({ ...bucket, S3_PREFIX: text }).message).toMatch(/S3_PREFIX: /)
   })
 

@@ -163,3 +163,22 @@ test('a store that deletes many at once gets a thousand at a time, and what it c
   expect(calls).toEqual([1000, 1000, 500])
   expect(await keysOf(memory)).toEqual(stuck)
 })
+
+test('what a list has shown before it fails is deleted all the same, and the failure reported', async () => {
+  const memory = openMemoryStore()
+  const keys = [expiringIn(-3), expiringIn(-2)].sort()
+  await put(memory, ...keys)
+  const store: Store = {
+    ...memory,
+    async *list(options) {
+      yield* memory.list(options)
+      throw new StoreError('the second page failed')
+    },
+    deleteMany: async (batch) => {
+      for (const key of batch) await memory.delete(key)
+      return []
+    },
+  }
+  await expect(sweepOnce(store)).rejects.toThrow('the second page failed')
+  expect(await keysOf(memory)).toEqual([])
+})

@@ -4,7 +4,7 @@ import { authorization, startApp, type TestApp } from '../support/app.ts'
 import { type Fault, type FaultyS3, type Operation, startFaultyS3 } from '../support/faulty-s3.ts'
 import { pngOfSize, tinyPng } from '../support/images.ts'
 import { uploadOf } from '../support/multipart.ts'
-import { eventually, openSocket, uploadHead } from '../support/socket.ts'
+import { eventually, exchange, openSocket, requestHead, uploadHead } from '../support/socket.ts'
 
 let s3: FaultyS3
 let app: TestApp
@@ -79,21 +79,42 @@ describe.each(Object.entries(sizes))('a %s upload', (_size, image) => {
     expect((await upload(image)).status).toBe(507)
   })
 
-  test('whose client leaves while the store is silent stores nothing', async () => {
-    s3.fail('PutObject', 'hang')
+  test('whose client leaves before the store has answered leaves nothing', async () => {
+    s3.fail('PutObject', 'be late')
     s3.asked.length = 0
     const form = uploadOf(image)
     const socket = await openSocket(app.port)
     socket.write(uploadHead(form, authorization))
     socket.write(form.body)
     await eventually(() => s3.asked.includes('PutObject'))
-    s3.heal()
+    await new Promise((resolve) => setTimeout(resolve, 200))
     socket.destroy()
-    // What may have been stored is taken back.
+    // It is stored all the same, and then taken back.
     await eventually(() => s3.asked.at(-1) === 'DeleteObject')
     await eventually(async () => (await app.files()).length === 0)
     expect([...s3.objects.keys()]).toEqual([])
   })
+})
+
+test('a store that is silent for longer than a client may be is a 503 all the same', async () => {
+  await using hasty = await startApp({
+    env: {
+      STORE: 's3',
+      S3_ENDPOINT: s3.endpoint,
+      S3_BUCKET: 'bucket',
+      S3_ACCESS_KEY_ID: 'key',
+      S3_SECRET_ACCESS_KEY: 'very-secret',
+      S3_TIMEOUT: '3s',
+      IDLE_TIMEOUT: '1s',
+    },
+  })
+  const path = await pathOfUpload()
+  s3.fail('PutObject', 'hang')
+  s3.fail('GetObject', 'hang')
+  const form = uploadOf(tinyPng)
+  const refused = await exchange(hasty.port, uploadHead(form, authorization), form.body)
+  expect(refused.status).toBe(503)
+  expect((await exchange(hasty.port, requestHead(`GET ${path}`))).status).toBe(503)
 })
 
 describe('a GET', () => {

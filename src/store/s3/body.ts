@@ -51,7 +51,8 @@ export function arriving(body: IncomingMessage, silence: number): Readable {
     // Node counts anew only when something moves.
     else socket.setTimeout(silence)
   }
-  socket.setTimeout(silence, look)
+  socket.on('timeout', look)
+  socket.setTimeout(silence)
   // A response of Node does not destroy itself when a loop over it is left. The agent ends the time of a socket it takes back.
   return pipeline(body, new PassThrough({ highWaterMark: 256 * 1024 }), () => socket.off('timeout', look))
 }

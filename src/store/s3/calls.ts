@@ -13,13 +13,13 @@ export interface CallOptions {
 }
 
 /**
- * Calls up to three times, with growing pauses, as long as the failure may pass. `attempt` counts from 1.
+ * Calls up to three times, with growing pauses, as long as the failure may pass.
  *
  * `doing` is for the error's text, as in "cannot store an image". Rejects with a `StoreError`, or with the signal's reason.
  */
 export async function call<T>(
   doing: string,
-  once: (signal: AbortSignal, attempt: number) => Promise<T>,
+  once: (signal: AbortSignal) => Promise<T>,
   { signal, limit }: CallOptions,
 ): Promise<T> {
   const overdue = new AbortController()
@@ -27,7 +27,7 @@ export async function call<T>(
   const timer = setTimeout(() => overdue.abort(), limit)
   const either = signal ? AbortSignal.any([signal, overdue.signal]) : overdue.signal
   try {
-    return await attempts((attempt) => once(either, attempt), either)
+    return await attempts(() => once(either), either)
   } catch (error) {
     if (signal?.aborted) throw signal.reason
     if (overdue.signal.aborted) throw new StoreError(`cannot ${doing}: no answer in time`, { cause: error })
@@ -38,10 +38,10 @@ export async function call<T>(
 }
 
 /** The attempts of a call. Rejects with the last failure as it is. */
-export async function attempts<T>(once: (attempt: number) => Promise<T>, signal: AbortSignal): Promise<T> {
+export async function attempts<T>(once: () => Promise<T>, signal: AbortSignal): Promise<T> {
   for (let attempt = 1; ; attempt += 1) {
     try {
-      return await once(attempt)
+      return await once()
     } catch (error) {
       if (attempt === ATTEMPTS || signal.aborted || !isPassing(error)) throw error
       // Not all at the same moment, when many failed at the same moment.

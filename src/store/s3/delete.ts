@@ -2,10 +2,8 @@ import { DeleteObjectCommand, DeleteObjectsCommand } from '@aws-sdk/client-s3'
 import { type DeleteFailure, StoreError } from '../store.ts'
 import type { Bucket } from './bucket.ts'
 import { call } from './calls.ts'
-import { failureOf } from './failures.ts'
+import { failureOf, isPassing } from './failures.ts'
 
-/** The most that one DeleteObjects takes. */
-const MOST = 1000
 /** Single deletes under way at once. */
 const CONCURRENCY = 16
 
@@ -13,10 +11,12 @@ export interface DeleteOptions {
   readonly bucket: Bucket
   /** Milliseconds for each call. */
   readonly limit: number
+  /** Told once if images have to be deleted one by one. */
+  readonly onNote: (note: string) => void
 }
 
-/** `delete` and `deleteMany` of the S3 store: a thousand in one call where the server knows how, else one by one. */
-export function deleter({ bucket, limit }: DeleteOptions) {
+/** `delete` and `deleteMany` of the S3 store: many in one call where the server knows how, else one by one. */
+export function deleter({ bucket, limit, onNote }: DeleteOptions) {
   const { client, name, prefix } = bucket
   let takesMany = true
 
@@ -46,25 +46,27 @@ export function deleter({ bucket, limit }: DeleteOptions) {
     }))
   }
 
-  async function atMost(keys: readonly string[]): Promise<DeleteFailure[]> {
-    if (!takesMany || keys.length === 1) return oneByOne(keys)
-    try {
-      return await together(keys)
-    } catch (error) {
-      const { status = 500 } = failureOf((error as Error).cause)
-      if (status >= 500 && status !== 501) return keys.map((key) => ({ key, error: error as Error }))
-      // A server that does not know the call, or wants it signed in another way.
-      takesMany = false
-      return oneByOne(keys)
-    }
-  }
-
   return {
     delete: one,
+
     async deleteMany(keys: readonly string[]): Promise<DeleteFailure[]> {
-      const failures: DeleteFailure[] = []
-      for (let i = 0; i < keys.length; i += MOST) failures.push(...(await atMost(keys.slice(i, i + MOST))))
-      return failures
+      if (!takesMany || keys.length === 1) return oneByOne(keys)
+      try {
+        return await together(keys)
+      } catch (error) {
+        const { cause } = error as Error
+        if (!isUnknownCall(cause)) return keys.map((key) => ({ key, error: error as Error }))
+        takesMany = false
+        onNote(
+          `the store cannot delete many images in one call (${failureOf(cause).code}): it is one call for each`,
+        )
+        return oneByOne(keys)
+      }
     },
   }
+}
+
+/** Whether a server does not know the call, or wants it signed in another way. */
+function isUnknownCall(error: unknown): boolean {
+  return [400, 405, 501].includes(failureOf(error).status ?? 0) && !isPassing(error)
 }

@@ -14,7 +14,8 @@ export interface ListOptions {
 /** The `list` of the S3 store: page by page, as far as `before` where the server lists in order, else to the end. */
 export function lister({ bucket, limit, onNote }: ListOptions) {
   const { client, name, prefix } = bucket
-  let inOrder = true
+  /** Unknown until two pages have been seen one after the other. */
+  let inOrder: boolean | undefined
 
   async function page(token: string | undefined) {
     const command = new ListObjectsV2Command({ Bucket: name, Prefix: prefix, ContinuationToken: token })
@@ -30,23 +31,30 @@ export function lister({ bucket, limit, onNote }: ListOptions) {
     return { objects: Contents, next: IsTruncated ? next : undefined }
   }
 
+  /** Looks at the order of keys that came one after the other. */
+  function learn(keys: readonly string[], isAcrossPages: boolean): void {
+    const isSorted = keys.every((key, i) => i === 0 || key > (keys[i - 1] ?? ''))
+    if (isSorted && isAcrossPages) inOrder ??= true
+    if (isSorted || inOrder === false) return
+    inOrder = false
+    onNote('the store lists objects in no order, so each sweep reads the whole list')
+  }
+
   return async function* list({ before }: { before?: string } = {}) {
-    let last = ''
+    let last: string | undefined
     let token: string | undefined
     do {
       const { objects, next } = await page(token)
-      const keys = [last, ...objects.map(({ Key = '' }) => Key)]
-      if (inOrder && keys.some((key, i) => i > 0 && key < (keys[i - 1] ?? ''))) {
-        inOrder = false
-        onNote('the store lists objects in no order, so each sweep reads the whole list')
-      }
-      last = keys.at(-1) ?? ''
+      const keys = objects.map(({ Key = '' }) => Key)
+      learn(last === undefined ? keys : [last, ...keys], last !== undefined && keys.length > 0)
+      last = keys.at(-1) ?? last
       for (const { Key = '', Size: size = 0 } of objects) {
         const key = Key.slice(prefix.length)
         // What else is below the prefix is not ours.
         if (isKey(key) && (before === undefined || key < before)) yield { key, size }
       }
-      if (inOrder && before !== undefined && last >= prefix + before) return
+      const isPast = before !== undefined && last !== undefined && last >= prefix + before
+      if (isPast && inOrder === true) return
       token = next
     } while (token !== undefined)
   }

@@ -1,0 +1,40 @@
+import { join } from 'node:path'
+import type { Config } from './config.ts'
+import { type ImageName, parseName } from './name.ts'
+import { headersAtRest } from './serve.ts'
+import type { Spool } from './spool.ts'
+import { openLocalStore } from './store/local.ts'
+import { openMemoryStore } from './store/memory.ts'
+import { type Store, StoreError } from './store/store.ts'
+
+export interface OpenStoreOptions {
+  readonly config: Config
+  readonly spool: Spool
+  /** Told what an operator may want to know or change. */
+  readonly onNote: (note: string) => void
+  /** Whether to leave the lifecycle rules of a bucket as they are. */
+  readonly leaveRules?: boolean
+}
+
+/** Opens the store that the configuration names. Rejects with what to do if it cannot be used. */
+export async function openStore({ config, spool, onNote, leaveRules }: OpenStoreOptions): Promise<Store> {
+  const { dataDir, maxLifetime, s3 } = config
+  if (config.store === 'memory') return openMemoryStore()
+  if (config.store === 'local') return openLocalStore({ root: join(dataDir, 'images'), spool })
+  // Its SDK takes as much memory as all the rest, and half of the time that a start takes.
+  const { openS3Store } = await import('./store/s3.ts')
+  const backstop = leaveRules ? undefined : { longestLife: maxLifetime, lifeOf }
+  return openS3Store({ ...s3, backstop, headersOf: (key) => headersAtRest(nameOf(key)), onNote })
+}
+
+function lifeOf(key: string): number {
+  const name = parseName(key)
+  // What is no image is not our concern.
+  return name === undefined ? 0 : name.expires - name.created
+}
+
+function nameOf(key: string): ImageName {
+  const name = parseName(key)
+  if (name === undefined) throw new StoreError(`${key} is not the name of an image`)
+  return name
+}
