@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { AddressInfo } from 'node:net'
+import cors, { type FastifyCorsOptions } from '@fastify/cors'
 import multipart from '@fastify/multipart'
 import {
   type FastifyBaseLogger,
@@ -11,19 +12,25 @@ import {
 } from 'fastify'
 import type { Config } from './config.ts'
 import { answerBrokenRequest, closeAtStop, continueWhenWanted, isHoldingBack } from './connection.ts'
+import { deleteLink } from './delete-link.ts'
 import { asEnvelope, asErrorObject, Problem, problem, problemWith } from './errors.ts'
+import { gate } from './limits.ts'
 import { lingering } from './linger.ts'
 import { type ImageName, imagePath } from './name.ts'
+import { describeApi } from './openapi.ts'
 import { apiUpload } from './routes/api-upload.ts'
+import { deleteLinks } from './routes/delete-link.ts'
 import type { Deps } from './routes/deps.ts'
+import { files } from './routes/files.ts'
 import { images } from './routes/images.ts'
 import { system } from './routes/system.ts'
 import { ObjectNotFound, StorageFull, StoreError } from './store/store.ts'
+import { UsageError } from './usage/usage.ts'
 
 /** Seconds in which a request's headers must have arrived. */
 const HEADERS_TIMEOUT = 10
 
-export interface AppOptions extends Omit<Deps, 'now' | 'urlOf'> {
+export interface AppOptions extends Omit<Deps, 'now' | 'urlOf' | 'deleteUrlOf'> {
   readonly log: FastifyBaseLogger
   /** Unix milliseconds; the clock's, unless a test says otherwise. */
   readonly now?: () => number
@@ -45,6 +52,7 @@ export async function buildApp({ log, now = Date.now, ...rest }: AppOptions): Pr
     },
     // While stopping, what comes on a connection that is still open is answered, and the connection closed.
     return503OnClosing: false,
+    trustProxy: config.trustProxy ?? false,
     clientErrorHandler: answerBrokenRequest,
     frameworkErrors: ({ code }, request, reply) => {
       logAtEnd(request, reply)
@@ -60,7 +68,8 @@ export async function buildApp({ log, now = Date.now, ...rest }: AppOptions): Pr
     config.s3PublicUrl === undefined
       ? `${base}${config.uploadPath}/${imagePath(name)}`
       : `${config.s3PublicUrl}/${config.s3.prefix}${name.text}`
-  const deps: Deps = { ...rest, now, urlOf }
+  const deleteUrlOf = (name: ImageName) => deleteLink(name, { base, secret: rest.secret })
+  const deps: Deps = { ...rest, now, urlOf, deleteUrlOf }
 
   closeAtStop(app)
   app.decorateRequest('apiKey', undefined)
@@ -70,16 +79,35 @@ export async function buildApp({ log, now = Date.now, ...rest }: AppOptions): Pr
   app.setErrorHandler((error, request, reply) => answer(request, reply, toProblem(error)))
   app.setNotFoundHandler((request, reply) => answer(request, reply, problem('not_found')))
 
+  await describeApi(app, () => base)
+
   // No body is read before a route asks for it; what a route does not want, it says itself.
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, _payload, done) => done(null))
   await app.register(async (uploads) => {
+    if (config.corsOrigin !== undefined) await uploads.register(cors, corsOptions(config.corsOrigin))
     await uploads.register(multipart)
-    apiUpload(uploads, deps)
+    const mayEnter = await gate(uploads, deps)
+    apiUpload(uploads, deps, mayEnter)
+    files(uploads, deps, mayEnter)
   })
   images(app, deps)
+  deleteLinks(app, deps)
   system(app, deps)
   return app
+}
+
+/** Pages may read what the answers say in their headers, and need to ask once a day whether they may. */
+function corsOptions(origin: '*' | string[]): FastifyCorsOptions {
+  const exposedHeaders = ['X-Request-Id', 'X-Layover-Id', 'X-Layover-Expires-At', 'X-Layover-Delete-Url']
+  const limits = ['Retry-After', 'RateLimit-Limit', 'RateLimit-Remaining', 'RateLimit-Reset']
+  return {
+    origin,
+    methods: ['GET', 'HEAD', 'POST', 'DELETE'],
+    exposedHeaders: [...exposedHeaders, ...limits],
+    maxAge: 86_400,
+    strictPreflight: false,
+  }
 }
 
 /** The address that clients know a listening server by, without a trailing slash. */
@@ -92,6 +120,7 @@ function toProblem(error: unknown): Problem {
   if (error instanceof Problem) return error
   if (error instanceof ObjectNotFound) return problem('image_not_found')
   if (error instanceof StorageFull) return problemWith('storage_full', { cause: error })
+  if (error instanceof UsageError) return problemWith('usage_unavailable', { cause: error })
   if (error instanceof StoreError) return problemWith('store_unavailable', { cause: error })
   // The framework's own refusals, of headers and paths that make no sense.
   const { code, statusCode } = error as { code?: string; statusCode?: number }
@@ -135,10 +164,12 @@ async function refuseOtherEncodings({ raw }: FastifyRequest): Promise<void> {
 function logAtEnd(request: FastifyRequest, reply: FastifyReply): void {
   reply.header('x-request-id', request.id)
   reply.raw.once('close', () => {
-    const [path] = request.url.split('?')
+    // Without the query; and a link to delete, if it is mangled, may have its token elsewhere.
+    const [path = ''] = request.url.split('?')
+    const isLink = path.startsWith('/delete/')
     const line = {
       method: request.method,
-      path,
+      path: isLink ? '/delete/…' : path,
       status: reply.statusCode,
       ms: Math.round(reply.elapsedTime),
       key: request.apiKey?.name,

@@ -1,8 +1,10 @@
+import { isIP } from 'node:net'
+import ipaddr from 'ipaddr.js'
 import { z } from 'zod'
 import { LONGEST_LIFETIME } from './name.ts'
 
-const SIZE_UNITS = { B: 1, KB: 1024, MB: 1024 ** 2, GB: 1024 ** 3 }
-const DURATION_UNITS = { s: 1, m: 60, h: 3600, d: 86_400 }
+export const SIZE_UNITS = { B: 1, KB: 1024, MB: 1024 ** 2, GB: 1024 ** 3 }
+export const DURATION_UNITS = { s: 1, m: 60, h: 3600, d: 86_400 }
 const PIXEL_UNITS = { MP: 1e6 }
 
 /** Every environment variable that Layover reads, with its default. `.env.example` says what each is for. */
@@ -14,6 +16,7 @@ const variables = z.object({
   DATA_DIR: z.string().default('./data'),
   SECRET: z.string().transform(secret).optional(),
   API_KEYS: z.string().transform(apiKeys).optional(),
+  AUTH_UPSTREAM_URL: z.string().transform(publicUrl).optional(),
   MAX_FILE_SIZE: z.string().default('20MB').transform(quantity(SIZE_UNITS)),
   MAX_PIXELS: z.string().default('100MP').transform(quantity(PIXEL_UNITS)),
   LIFETIME: z.string().default('72h').transform(lifetime),
@@ -34,6 +37,15 @@ const variables = z.object({
     .string()
     .default('100MB')
     .transform(orOff(quantity(SIZE_UNITS))),
+  QUOTA: z
+    .string()
+    .default('0')
+    .transform(orOff(quantity(SIZE_UNITS))),
+  QUOTA_WINDOW: z.string().default('24h').transform(quantity(DURATION_UNITS)),
+  RATE_LIMIT: z.string().default('0').transform(rate),
+  REDIS_URL: z.string().transform(redisUrl).optional(),
+  TRUST_PROXY: z.string().transform(proxies).optional(),
+  CORS_ORIGIN: z.string().transform(origins).optional(),
   UPLOAD_TIMEOUT: z.string().default('5m').transform(timer),
   IDLE_TIMEOUT: z.string().default('30s').transform(timer),
   STOP_TIMEOUT: z.string().default('20s').transform(timer),
@@ -88,6 +100,9 @@ function contradictions(given: Readonly<Record<string, unknown>>): string[] {
   const isTooLong = data !== undefined && data.LIFETIME > (data.MAX_LIFETIME ?? data.LIFETIME)
   return [
     ...(isTooLong ? ['LIFETIME: is longer than MAX_LIFETIME; lower it or raise MAX_LIFETIME'] : []),
+    ...(given.API_KEYS !== undefined && given.AUTH_UPSTREAM_URL !== undefined
+      ? ['AUTH_UPSTREAM_URL: cannot be used with API_KEYS; set one of them']
+      : []),
     ...(given.STORE === 's3' ? missingForS3(given) : []),
   ]
 }
@@ -116,8 +131,10 @@ function toConfig(values: Values) {
     dataDir: values.DATA_DIR,
     /** At least 32 bytes; unset means the one kept in `dataDir`. */
     secret: values.SECRET,
-    /** Unset means the keys kept in `dataDir`. */
+    /** Unset, and `authUpstreamUrl` too, means the keys kept in `dataDir`. */
     apiKeys: values.API_KEYS,
+    /** Without a trailing slash. */
+    authUpstreamUrl: values.AUTH_UPSTREAM_URL,
     maxFileSize: values.MAX_FILE_SIZE,
     maxPixels: values.MAX_PIXELS,
     lifetime: values.LIFETIME,
@@ -141,6 +158,17 @@ function toConfig(values: Values) {
     /** Base of the keys where images are fetched from the bucket, or a CDN on it, without us; no trailing slash. */
     s3PublicUrl: values.STORE === 's3' ? values.S3_PUBLIC_URL : undefined,
     minFreeSpace: values.MIN_FREE_SPACE,
+    /** Bytes that a key may upload within `quotaWindow` seconds; 0 for any number. */
+    quota: values.QUOTA,
+    quotaWindow: values.QUOTA_WINDOW,
+    /** Requests of a key, and refused ones of an address without; a count of 0 for any number. */
+    rateLimit: values.RATE_LIMIT,
+    /** Where usage is counted; unset means in `dataDir`. */
+    redisUrl: values.REDIS_URL,
+    /** Addresses or networks whose `X-Forwarded-For` is believed; unset means none. */
+    trustProxy: values.TRUST_PROXY,
+    /** Origins whose pages may use the API; `*` for all, unset for none. */
+    corsOrigin: values.CORS_ORIGIN,
     uploadTimeout: values.UPLOAD_TIMEOUT,
     idleTimeout: values.IDLE_TIMEOUT,
     stopTimeout: values.STOP_TIMEOUT,
@@ -153,7 +181,7 @@ function credentials({ S3_ACCESS_KEY_ID: accessKeyId, S3_SECRET_ACCESS_KEY: secr
 }
 
 /** Reads a whole number of the given units; a number alone is in none of them, and refused. */
-function quantity(units: Readonly<Record<string, number>>) {
+export function quantity(units: Readonly<Record<string, number>>) {
   return (text: string, context: z.RefinementCtx): number => {
     const [, digits, unit = ''] = /^(\d+)\s*([A-Za-z]+)$/.exec(text.trim()) ?? []
     const factor = Object.entries(units).find(([name]) => name.toLowerCase() === unit.toLowerCase())?.[1]
@@ -173,8 +201,23 @@ function timer(text: string, context: z.RefinementCtx): number {
   return seconds > 24 * DURATION_UNITS.d ? refuse(context, `"${text}" is too long; at most 24d`) : seconds
 }
 
-function orOff(read: (text: string, context: z.RefinementCtx) => number) {
+export function orOff(read: (text: string, context: z.RefinementCtx) => number) {
   return (text: string, context: z.RefinementCtx): number => (text.trim() === '0' ? 0 : read(text, context))
+}
+
+/** At most `count` of something in any `seconds`; a `count` of 0 means no limit. */
+export interface RateLimit {
+  readonly count: number
+  readonly seconds: number
+}
+
+/** Reads a rate like 100/1m, or 0 for none. */
+export function rate(text: string, context: z.RefinementCtx): RateLimit {
+  if (text.trim() === '0') return { count: 0, seconds: 1 }
+  const [, count = '', duration] = /^(\d{1,9})\s*\/\s*(\S.*)$/.exec(text.trim()) ?? []
+  if (duration === undefined || Number(count) === 0)
+    return refuse(context, `"${text}" is not a rate like 100/1m, or 0 for none`)
+  return { count: Number(count), seconds: timer(duration, context) }
 }
 
 function port(text: string, context: z.RefinementCtx): number {
@@ -182,7 +225,8 @@ function port(text: string, context: z.RefinementCtx): number {
   return isPort ? Number(text) : refuse(context, `"${text}" is not a port from 0 to 65535`)
 }
 
-function lifetime(text: string, context: z.RefinementCtx): number {
+/** Reads a duration in seconds, `Infinity` for never. */
+export function lifetime(text: string, context: z.RefinementCtx): number {
   if (text === 'never') return Number.POSITIVE_INFINITY
   const seconds = quantity(DURATION_UNITS)(text, context)
   return seconds > LONGEST_LIFETIME
@@ -196,6 +240,32 @@ function publicUrl(text: string, context: z.RefinementCtx): string {
   if (isWeb && !url.username && !url.password && !/[?#]/.test(text)) return url.href.replace(/\/+$/, '')
   // It may hold a password, so it is not repeated.
   return refuse(context, 'is not an address like https://images.example.com, without user, "?" or "#"')
+}
+
+/** Addresses and networks, so that nobody else can say where a request comes from. */
+function proxies(text: string, context: z.RefinementCtx): string[] {
+  const list = text.split(',').map((item) => item.trim())
+  const isName = (item: string) => ['loopback', 'linklocal', 'uniquelocal'].includes(item)
+  const isAddress = (item: string) => {
+    const [address = '', bits] = item.split('/')
+    // Nobody means to trust everybody.
+    return isIP(address) > 0 && (bits === undefined || (ipaddr.isValidCIDR(item) && Number(bits) > 0))
+  }
+  if (list.every((item) => isName(item) || isAddress(item))) return list
+  return refuse(context, `"${text}" is not a list of addresses or networks like 10.0.0.0/8`)
+}
+
+function redisUrl(text: string, context: z.RefinementCtx): string {
+  if (/^rediss?:\/\//.test(text) && URL.canParse(text)) return text
+  // It may hold a password, so it is not repeated.
+  return refuse(context, 'is not an address like redis://localhost:6379')
+}
+
+function origins(text: string, context: z.RefinementCtx): '*' | string[] {
+  if (text === '*') return '*'
+  const list = text.split(',').map((item) => item.trim())
+  if (list.every((item) => URL.canParse(item) && new URL(item).origin === item)) return list
+  return refuse(context, `"${text}" is neither * nor a list of origins like https://app.example.com`)
 }
 
 function yesOrNo(text: string, context: z.RefinementCtx): boolean {
@@ -219,8 +289,14 @@ function keyPrefix(text: string, context: z.RefinementCtx): string {
   return refuse(context, `"${text}" is not a prefix like images/ (or / for none)`)
 }
 
+/** What the server's other addresses begin with. */
+const OWN_PATHS = new Set(['api', 'v1', 'delete', 'docs', 'openapi.json', 'healthz', 'readyz', 'robots.txt'])
+
 function uploadPath(text: string, context: z.RefinementCtx): string {
-  if (/^(\/[A-Za-z0-9._~-]+)+\/?$/.test(text) && !/\/\.\.?(\/|$)/.test(text)) return text.replace(/\/$/, '')
+  const isPath = /^(\/[A-Za-z0-9._~-]+)+\/?$/.test(text) && !/\/\.\.?(\/|$)/.test(text)
+  if (isPath && OWN_PATHS.has(text.split('/')[1] ?? ''))
+    return refuse(context, `"${text}" is where the server has addresses of its own`)
+  if (isPath) return text.replace(/\/$/, '')
   return refuse(context, `"${text}" is not a path like /uploads`)
 }
 

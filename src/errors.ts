@@ -5,6 +5,11 @@ const ERRORS = {
     () => 'No key came with the request. Send the header "Authorization: Bearer <key>".',
   ),
   key_wrong: entry(401, () => 'This key is not known here. Check the value after "Authorization: Bearer".'),
+  key_expired: entry(
+    401,
+    (detail: { expires: string }) => `This key expired at ${detail.expires}. Ask for a new one.`,
+  ),
+  auth_unavailable: entry(503, () => 'Whether this key is good cannot be found out now. Try again shortly.'),
   not_found: entry(404, () => 'There is nothing at this address. Images are uploaded with POST /api/upload.'),
   method_not_allowed: entry(
     405,
@@ -20,6 +25,10 @@ const ERRORS = {
     (detail: { expires: string }) =>
       `This image expired at ${detail.expires}. Upload it again for a new URL.`,
   ),
+  delete_link_wrong: entry(
+    404,
+    () => 'This link deletes nothing: it is not whole, or was not made by this server.',
+  ),
   range_not_satisfiable: entry(
     416,
     (detail: { size: number }) => `The range lies outside the image, which has ${detail.size} bytes.`,
@@ -33,6 +42,26 @@ const ERRORS = {
     () =>
       'Send the image as multipart/form-data in a part named "file", for example with curl -F file=@photo.png. ' +
       'Do not set Content-Type yourself: the client adds it with the boundary.',
+  ),
+  json_expected: entry(
+    415,
+    () =>
+      'Send a JSON object with Content-Type: application/json and the image in base64 as its member "data".',
+  ),
+  json_malformed: entry(
+    400,
+    () => 'The body is not a whole JSON object. Send {"data":"<the image in base64>"}.',
+  ),
+  data_missing: entry(
+    400,
+    () =>
+      'The member "data" is missing or no text. Put the image there, in base64 or as a data: URL with ";base64,".',
+  ),
+  base64_invalid: entry(
+    400,
+    () =>
+      'The member "data" is not base64: it takes A–Z, a–z, 0–9, "+" and "/", padded with "=" to a multiple of four, ' +
+      'without spaces or line breaks.',
   ),
   multipart_malformed: entry(
     400,
@@ -85,6 +114,11 @@ const ERRORS = {
       'expires_in must be a whole number of seconds, at least 1' +
       (Number.isFinite(detail.limit) ? ` and at most ${detail.limit}.` : '.'),
   ),
+  cursor_invalid: entry(
+    400,
+    () =>
+      'limit must be a whole number from 1 to 100, and after the id of an image of yours, as the last answer gave it.',
+  ),
   upload_incomplete: entry(
     400,
     () => 'The connection closed before the whole body had arrived. Send it again.',
@@ -97,6 +131,26 @@ const ERRORS = {
   ),
   request_malformed: entry(400, () => 'The request is malformed.'),
   storage_full: entry(507, () => 'The server has no space left for images. Tell its operator.'),
+  rate_limited: entry(
+    429,
+    (detail: { limit: number; window: number; wait: number }) =>
+      `Too many requests: ${detail.limit} in ${detail.window} seconds are taken. Try again in ${detail.wait} seconds.`,
+  ),
+  quota_exceeded: entry(
+    429,
+    (detail: { limit: number; used: number; bytes: number; wait: number }) =>
+      `The quota of this key is ${detail.limit} bytes, of which ${detail.used} are used; this image has ${detail.bytes}. ` +
+      `Try again in ${detail.wait} seconds.`,
+  ),
+  file_over_quota: entry(
+    413,
+    (detail: { bytes: number; limit: number }) =>
+      `The image has ${detail.bytes} bytes, which is more than the whole quota of this key, ${detail.limit} bytes.`,
+  ),
+  usage_unavailable: entry(
+    503,
+    () => 'How much this key has used cannot be found out now. Try again shortly.',
+  ),
   store_unavailable: entry(503, () => 'The image store does not answer. Try again shortly.'),
   internal: entry(
     500,
@@ -106,12 +160,18 @@ const ERRORS = {
 
 export type ErrorCode = keyof typeof ERRORS
 
+/** All codes. */
+export const ERROR_CODES = Object.keys(ERRORS) as readonly ErrorCode[]
+
 type Detail<C extends ErrorCode> = Parameters<(typeof ERRORS)[C]['text']>
 
 /** Headers that belong to a code wherever it is answered. */
 const HEADERS: { readonly [code in ErrorCode]?: Readonly<Record<string, string>> } = {
   key_missing: { 'www-authenticate': 'Bearer realm="layover"' },
   key_wrong: { 'www-authenticate': 'Bearer realm="layover", error="invalid_token"' },
+  key_expired: { 'www-authenticate': 'Bearer realm="layover", error="invalid_token"' },
+  auth_unavailable: { 'retry-after': '5' },
+  usage_unavailable: { 'retry-after': '5' },
   store_unavailable: { 'retry-after': '5' },
 }
 
@@ -167,7 +227,13 @@ export function asErrorObject({ message, status, code }: Problem) {
 
 function errorType(status: number): string {
   if (status === 401) return 'authentication_error'
+  if (status === 429) return 'rate_limit_error'
   return status < 500 ? 'invalid_request_error' : 'server_error'
+}
+
+/** The HTTP status of a code. */
+export function statusOf(code: ErrorCode): number {
+  return ERRORS[code].status
 }
 
 function textOf<C extends ErrorCode>(code: C, detail: Detail<C>): string {

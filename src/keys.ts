@@ -1,171 +1,84 @@
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
 import type { FastifyRequest } from 'fastify'
-import { z } from 'zod'
-import { ConfigError } from './config.ts'
+import type { Config, RateLimit } from './config.ts'
 import { problem } from './errors.ts'
-import { syncFolder } from './store/folder-sync.ts'
-import { linkNew } from './store/link-new.ts'
+import { openKeyFile } from './keys/file.ts'
+import { idOf, knownKeys } from './keys/known.ts'
+import { openUpstream } from './keys/upstream.ts'
 
-/** Lets secret scanners recognise a key that was published by mistake. */
-const PREFIX = 'sk-layover-'
-
-/** An API key as the server knows it: never the key itself. */
+/** An API key as the server knows it: never the key itself. A limit that is missing is the server's own. */
 export interface ApiKey {
-  /** Stands for the key in the owner mark of the images it uploads; stays the same as long as the key does. */
+  /** SHA-256 of the key in hexadecimal; the owner mark of each image it uploads is made with it. */
   readonly id: string
   /** What the operator calls it; the log says this. */
   readonly name: string
+  /** Bytes. 0: none, even if the server has one. */
+  readonly quota?: number | undefined
+  /** A `count` of 0: none, even if the server has one. */
+  readonly rateLimit?: RateLimit | undefined
+  /** Seconds that its images live at most, within what the server allows. */
+  readonly maxLifetime?: number | undefined
+  /** Unix seconds; from then on the key lets nobody in. */
+  readonly expires?: number | undefined
 }
 
 export interface Keyring {
-  /** The key that a client presented, if it is one of ours. Takes no longer for one that is nearly right. */
-  find(presented: string): ApiKey | undefined
+  /**
+   * The key that a client presented, or undefined if it is none of ours. Takes no longer for one that is nearly right.
+   * Rejects with a `Problem`: `key_expired`, or `auth_unavailable` while nobody can tell.
+   */
+  find(presented: string): Promise<ApiKey | undefined>
   /** A key that was made just now, to be shown this once. */
   readonly firstKey?: string
 }
 
-interface KeyDigest {
-  readonly name: string
-  readonly digest: Buffer
+export interface KeyringOptions {
+  /** Told what is wrong with the keys while the server runs; once for each fault. */
+  readonly onNote?: (note: string) => void
+  /** Unix milliseconds. */
+  readonly now?: () => number
 }
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** The key that the request was let in with; set by `authenticate`. */
+    /** The key that the request was let in with; set by the gate of `limits.ts`. */
     apiKey: ApiKey | undefined
   }
 }
 
-const keyFile = z.object({
-  keys: z
-    .array(
-      z.object({
-        name: z.string(),
-        sha256: z.string().regex(/^[0-9a-f]{64}$/),
-        last4: z.string(),
-        created: z.iso.datetime(),
-      }),
-    )
-    .min(1),
-})
-
 /**
- * Opens the keys: those of `API_KEYS` alone if it is set, else those of `keys.json` in `dataDir`, which keeps only
- * SHA-256 digests and is made with a first key if it is missing. Throws a `ConfigError` if the file is not usable.
+ * Opens the keys: those of `API_KEYS` alone if it is set, those that a gateway accepts if `AUTH_UPSTREAM_URL` is, else those of
+ * `keys.json` in `dataDir`, which is made with a first key if it is missing. Throws a `ConfigError` if they are not usable.
  */
-export async function openKeyring(config: {
-  dataDir: string
-  apiKeys?: readonly { name: string; key: string }[] | undefined
-}): Promise<Keyring> {
+export async function openKeyring(
+  config: Pick<Config, 'dataDir'> & Partial<Pick<Config, 'apiKeys' | 'authUpstreamUrl'>>,
+  { onNote = () => {}, now = Date.now }: KeyringOptions = {},
+): Promise<Keyring> {
   if (config.apiKeys !== undefined) {
-    return keyring(config.apiKeys.map(({ name, key }) => ({ name, digest: sha256(key) })))
+    const known = knownKeys(config.apiKeys.map(({ name, key }) => ({ id: idOf(key), name })))
+    return { find: async (presented) => known(presented, now()) }
   }
-  const path = join(config.dataDir, 'keys.json')
-  const firstKey = PREFIX + randomBytes(24).toString('base64url')
-  const firstFile = JSON.stringify(
-    {
-      keys: [
-        {
-          name: 'first',
-          sha256: sha256(firstKey).toString('hex'),
-          last4: firstKey.slice(-4),
-          created: new Date(),
-        },
-      ],
-    },
-    null,
-    2,
-  )
-  const { text, isNew } = await readOrCreate(path, `${firstFile}\n`)
-  const keys = parseKeyFile(path, text).map(({ name, sha256 }) => ({
-    name,
-    digest: Buffer.from(sha256, 'hex'),
-  }))
-  return isNew ? { ...keyring(keys), firstKey } : keyring(keys)
+  if (config.authUpstreamUrl !== undefined) return openUpstream(config.authUpstreamUrl, { onNote, now })
+  return openKeyFile(config.dataDir, { onNote, now })
 }
 
-/** The secret that owner marks are made with: the configured one, or the one kept in `dataDir`, made at first start. */
-export async function openSecret(config: { dataDir: string; secret?: Buffer | undefined }): Promise<Buffer> {
-  if (config.secret !== undefined) return config.secret
-  const path = join(config.dataDir, 'secret')
-  const { text } = await readOrCreate(path, `${randomBytes(32).toString('hex')}\n`)
-  const secret = Buffer.from(text.trim(), 'hex')
-  if (secret.length < 32)
-    throw new ConfigError(`${path} does not hold 32 bytes in hexadecimal; restore or delete it`)
-  return secret
+/** The key that a request presents, taken out of its headers. */
+export function bearerOf({ raw: { headers } }: FastifyRequest): string | undefined {
+  const { authorization = '' } = headers
+  // Libraries log a request's headers at their most talkative; from here on the key is not among them.
+  delete headers.authorization
+  return /^bearer +(\S+) *$/i.exec(authorization)?.[1]
 }
 
-/** An `onRequest` hook that lets in only requests with a known key, before any of the body is read. */
-export function authenticate(keyring: Keyring) {
-  return async (request: FastifyRequest): Promise<void> => {
-    const { authorization } = request.raw.headers
-    // Libraries log a request's headers at their most talkative; from here on the key is not among them.
-    delete request.raw.headers.authorization
-    const presented = /^bearer +(\S+) *$/i.exec(authorization ?? '')?.[1]
-    if (presented === undefined) throw problem('key_missing')
-    const key = keyring.find(presented)
-    if (key === undefined) throw problem('key_wrong')
-    request.apiKey = key
-  }
+/** The key that was presented, if it is good. Rejects with the `Problem` if not. */
+export async function findKey(keyring: Keyring, presented: string | undefined): Promise<ApiKey> {
+  if (presented === undefined) throw problem('key_missing')
+  const key = await keyring.find(presented)
+  if (key === undefined) throw problem('key_wrong')
+  return key
 }
 
-function keyring(keys: readonly KeyDigest[]): Keyring {
-  const known = keys.map(({ name, digest }) => ({ key: { id: digest.toString('hex'), name }, digest }))
-  return {
-    find(presented) {
-      const digest = sha256(presented)
-      let found: ApiKey | undefined
-      // No early end: the time tells neither which key it was nor how much of one was right.
-      for (const candidate of known) if (timingSafeEqual(candidate.digest, digest)) found = candidate.key
-      return found
-    },
-  }
-}
-
-function parseKeyFile(path: string, text: string) {
-  try {
-    return keyFile.parse(JSON.parse(text)).keys
-  } catch (cause) {
-    throw new ConfigError(`${path} is not a list of keys; restore it, or delete it to get a new first key`, {
-      cause,
-    })
-  }
-}
-
-/** Reads a file of the data folder, or makes it; of two processes that start together, both read what one wrote. */
-async function readOrCreate(path: string, content: string): Promise<{ text: string; isNew: boolean }> {
-  const existing = await readIfThere(path)
-  if (existing !== undefined) return { text: existing, isNew: false }
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
-  // The file gets its name only when it is whole, and only if no other process was quicker.
-  const draft = `${path}.${randomBytes(8).toString('hex')}`
-  try {
-    await writeFile(draft, content, { flag: 'wx', mode: 0o600, flush: true })
-    await linkNew(draft, path)
-    await syncFolder(dirname(path)).catch(async (error) => {
-      // Whoever finds it next time would take its key for one that was shown.
-      await rm(path, { force: true })
-      throw error
-    })
-    return { text: content, isNew: true }
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-    return { text: await readFile(path, 'utf8'), isNew: false }
-  } finally {
-    await rm(draft, { force: true })
-  }
-}
-
-async function readIfThere(path: string): Promise<string | undefined> {
-  try {
-    return await readFile(path, 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-  }
-}
-
-function sha256(text: string): Buffer {
-  return createHash('sha256').update(text).digest()
+/** The key that a request was let in with. Throws where nobody has looked for one: that is a route without a gate. */
+export function keyOf({ apiKey }: FastifyRequest): ApiKey {
+  if (apiKey === undefined) throw new Error('this route lets in requests without a key')
+  return apiKey
 }

@@ -5,11 +5,14 @@ import type { FastifyInstance } from 'fastify'
 import { type Logger, pino } from 'pino'
 import { buildApp, publicUrlOf } from './app.ts'
 import { type Config, ConfigError, loadConfig, readDotEnv } from './config.ts'
-import { openKeyring, openSecret } from './keys.ts'
+import { openKeyring } from './keys.ts'
 import { openStore } from './open-store.ts'
+import { openUsage } from './open-usage.ts'
+import { openSecret } from './secret.ts'
 import { openSpool, type Spool } from './spool.ts'
 import { type Store, StoreError } from './store/store.ts'
 import { sweep } from './sweeper.ts'
+import { type Usage, UsageError } from './usage/usage.ts'
 import { firstKeyNotice, unreachableBecause } from './welcome.ts'
 
 /** Seconds after which a temp file belongs to nobody, if no upload may take longer. */
@@ -19,8 +22,8 @@ async function start(): Promise<void> {
   readDotEnv()
   const config = loadConfig()
   const log = pino({ level: config.logLevel })
-  const { keyring, secret, spool, store } = await openAll(config, log)
-  const app = await buildApp({ config, store, spool, keyring, secret, log })
+  const { keyring, secret, spool, store, usage } = await openAll(config, log)
+  const app = await buildApp({ config, store, spool, usage, keyring, secret, log })
   try {
     await app.listen({ host: config.host, port: config.port, listenTextResolver: () => 'listening' })
   } catch (error) {
@@ -42,7 +45,7 @@ async function start(): Promise<void> {
 
   const stopSweeping = new AbortController()
   void sweepRegularly({ config, store, spool, log, signal: stopSweeping.signal })
-  stopOnSignal({ app, store, spool, config, log, stopSweeping })
+  stopOnSignal({ app, store, spool, usage, config, log, stopSweeping })
 }
 
 async function openAll(config: Config, log: Logger) {
@@ -56,13 +59,18 @@ async function openAll(config: Config, log: Logger) {
     const store = await openStore({ config, spool, onNote: (note) => log.warn(note) })
     if ((await spool.headroom()) < 0)
       log.warn('free space is below MIN_FREE_SPACE: uploads are refused until there is more')
-    if (config.store === 's3' && (config.secret === undefined || config.apiKeys === undefined))
+    if (config.store === 's3' && (config.secret === undefined || isOnKeyFile(config)))
       log.warn('SECRET and API_KEYS are those of DATA_DIR: other replicas on this bucket need the same')
+    const usage = await openUsage(config)
+    const isLimited = config.quota > 0 || config.rateLimit.count > 0
+    if (config.store === 's3' && isLimited && config.redisUrl === undefined)
+      log.warn('each replica counts on its own: QUOTA and RATE_LIMIT are for one machine without REDIS_URL')
     // Last, as a key that is made at a first start is shown only if nothing else fails.
-    return { secret, spool, store, keyring: await openKeyring(config) }
+    const keyring = await openKeyring(config, { onNote: (note) => log.error(note) })
+    return { secret, spool, store, usage, keyring }
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    if (error instanceof ConfigError || error instanceof StoreError || code === undefined) throw error
+    if (isExpected(error) || code === undefined) throw error
     throw new ConfigError(
       `DATA_DIR: ${dataDir} cannot be used (${code}): it must be a folder that user ${process.getuid?.()} can write`,
       {
@@ -70,6 +78,15 @@ async function openAll(config: Config, log: Logger) {
       },
     )
   }
+}
+
+/** Whether an error's message says what to do, so that nobody needs to see where it came from. */
+function isExpected(error: unknown): boolean {
+  return [ConfigError, StoreError, UsageError].some((kind) => error instanceof kind)
+}
+
+function isOnKeyFile({ apiKeys, authUpstreamUrl }: Config): boolean {
+  return apiKeys === undefined && authUpstreamUrl === undefined
 }
 
 function explainPort(error: NodeJS.ErrnoException & { port?: number }): Error {
@@ -108,13 +125,14 @@ interface Stopping {
   readonly app: FastifyInstance
   readonly store: Store
   readonly spool: Spool
+  readonly usage: Usage
   readonly config: Config
   readonly log: Logger
   readonly stopSweeping: AbortController
 }
 
 /** On SIGTERM, SIGINT or an error that nobody caught: takes nothing new, lets what is under way finish, and ends. */
-function stopOnSignal({ app, store, spool, config, log, stopSweeping }: Stopping): void {
+function stopOnSignal({ app, store, spool, usage, config, log, stopSweeping }: Stopping): void {
   const limit = config.stopTimeout * 1000
   closeWithGrace({ delay: limit + 5000, logger: log }, async ({ signal, err }) => {
     if (err) log.fatal({ err }, 'stopping after an error')
@@ -125,6 +143,7 @@ function stopOnSignal({ app, store, spool, config, log, stopSweeping }: Stopping
     clearTimeout(cut)
     await spool.close()
     await store.close()
+    await usage.close()
     log.info('stopped')
   })
 }
@@ -133,7 +152,6 @@ try {
   await start()
 } catch (error) {
   const { message, stack } = error as Error
-  const isExpected = error instanceof ConfigError || error instanceof StoreError
-  process.stderr.write(`Layover cannot start. ${isExpected ? message : stack}\n`)
+  process.stderr.write(`Layover cannot start. ${isExpected(error) ? message : stack}\n`)
   process.exit(1)
 }

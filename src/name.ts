@@ -84,6 +84,13 @@ export function imageId(name: ImageName): string {
   return `file_${name.text.slice(0, name.text.indexOf('.'))}`
 }
 
+/** Reads an id that `imageId` made; anything else is undefined. */
+export function parseId(id: string): ImageName | undefined {
+  const text = id.startsWith('file_') ? id.slice('file_'.length) : ''
+  const format = formatOfLetter(text.charAt(2 * TIME_WIDTH))
+  return format && parseName(`${text}.${FORMATS[format].extension}`)
+}
+
 function ownerMark(facts: string, keyId: string, secret: Buffer): string {
   // The facts have a fixed length, so the two parts of the message cannot run into each other.
   const digest = createHmac('sha256', secret).update(keyId).update(facts).digest()

@@ -1,9 +1,13 @@
+import { problem, problemWith } from './errors.ts'
 import { type ImageName, makeName } from './name.ts'
 import type { Staged } from './stage.ts'
 import type { Store } from './store/store.ts'
+import type { Quota, Reservation, Usage } from './usage/usage.ts'
 
 export interface PublishOptions {
   readonly store: Store
+  readonly usage: Usage
+  readonly quota: Quota
   readonly secret: Buffer
   /** Id of the key that uploads. */
   readonly keyId: string
@@ -17,13 +21,39 @@ export interface PublishOptions {
 /**
  * Makes a staged image public: the only place where one gets its name and enters the store.
  *
- * When it resolves, the image is durable and can be read under the name. Rejects with the store's error, or the signal's
- * reason, and then has left nothing.
+ * When it resolves, the image is durable, can be read under the name, and counts for its key's quota. Rejects with a `Problem` if
+ * the quota does not allow it, with the store's or the usage's error, or with the signal's reason, and then has left nothing.
  */
 export async function publish(staged: Staged, options: PublishOptions): Promise<ImageName> {
-  const { store, secret, keyId, lifetime, now, signal } = options
+  const { store, usage, secret, keyId, lifetime, now, signal } = options
   const created = Math.floor(now / 1000)
   const name = makeName({ created, expires: created + lifetime, format: staged.format, keyId, secret })
-  await store.put(name.text, staged, signal ? { signal } : {})
-  return name
+  const reservation = await reserve(staged.size, options)
+  let isStored = false
+  try {
+    await store.put(name.text, staged, signal ? { signal } : {})
+    isStored = true
+    // What cannot be counted is not kept, nor what nobody will know of.
+    signal?.throwIfAborted()
+    if (reservation) await usage.settle(reservation)
+    return name
+  } catch (error) {
+    if (isStored) await store.delete(name.text).catch(() => {})
+    if (reservation) await usage.release(reservation).catch(() => {})
+    throw error
+  }
+}
+
+/** Takes the bytes out of the key's quota, if it has one. */
+async function reserve(
+  bytes: number,
+  { usage, quota: { limit, window, hold }, keyId: key, now }: PublishOptions,
+): Promise<Reservation | undefined> {
+  if (limit === 0) return undefined
+  if (bytes > limit) throw problem('file_over_quota', { bytes, limit })
+  const answer = await usage.reserve({ key, bytes, limit, window, hold, now })
+  if (answer.granted) return answer
+  const { used, reserved, retryAfter: wait } = answer
+  const headers = { 'retry-after': String(wait) }
+  throw problemWith('quota_exceeded', { headers }, { limit, used: used + reserved, bytes, wait })
 }

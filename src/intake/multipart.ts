@@ -1,14 +1,11 @@
-import type { IncomingMessage } from 'node:http'
 import type { MultipartFile } from '@fastify/multipart'
 import type { FastifyRequest } from 'fastify'
 import { askForBody } from '../connection.ts'
 import { Problem, problem, problemWith } from '../errors.ts'
+import { bodyFailure, type Incoming, OVERHEAD, type Watch, watchBody } from './incoming.ts'
 
 /** The part that holds the image. */
 const FILE_PART = 'file'
-
-/** Bytes that a body may have besides the file: boundaries, part headers and fields. */
-const OVERHEAD = 64 * 1024
 
 /** Limits on all but the file's size, which `stage` counts. One file more than is taken, so that it is seen. */
 const limits = {
@@ -27,14 +24,6 @@ const REFUSALS: Readonly<Record<string, 'too_many_files' | 'fields_refused'>> = 
   FST_FIELDS_LIMIT: 'fields_refused',
   FST_PARTS_LIMIT: 'fields_refused',
   FST_PROTO_VIOLATION: 'fields_refused',
-}
-
-/** An upload as `stage` takes it. */
-export interface Incoming {
-  /** The file's bytes. Ends only when the whole message has arrived and is in order; else fails with a `Problem`. */
-  readonly body: AsyncIterable<Buffer>
-  /** The form's fields, wherever they stand in it: complete when `body` has ended. */
-  readonly fields: ReadonlyMap<string, string>
 }
 
 /** An `onRequest` hook that refuses, before it is read, a body that says it is too large for a file of `maxFileSize` bytes. */
@@ -66,8 +55,7 @@ interface Form {
   nextFile(): Promise<MultipartFile | undefined>
   /** Whether all of the message has arrived. */
   isWhole(): boolean
-  /** Aborted with the `Problem` when the client stalls or sends too much. */
-  readonly broken: AbortSignal
+  readonly watch: Watch
   /** What any failure while reading means for the client. */
   explain(error: unknown): Problem
 }
@@ -75,27 +63,9 @@ interface Form {
 function openForm(request: FastifyRequest, fields: Map<string, string>, maxBody: number): Form {
   const { raw } = request
   const parts = request.parts({ limits })
-  const broken = new AbortController()
-  const breakdown = new Promise<never>((_, reject) => {
-    broken.signal.addEventListener('abort', () => reject(broken.signal.reason), { once: true })
-  })
-  breakdown.catch(() => {})
-
-  let isWatched = false
-
-  /** The parser sees neither silence nor the size of the whole, so both are watched beside it. */
-  function watch() {
-    isWatched = true
-    let received = 0
-    raw.on('data', (chunk: Buffer) => {
-      received += chunk.length
-      if (received > maxBody) broken.abort(problem('body_too_large'))
-    })
-    raw.once('timeout', () => broken.abort(problem('upload_stalled')))
-  }
-
+  const watch = watchBody(raw, maxBody)
   return {
-    broken: broken.signal,
+    watch,
 
     isWhole: () => raw.complete,
 
@@ -103,9 +73,9 @@ function openForm(request: FastifyRequest, fields: Map<string, string>, maxBody:
       try {
         for (;;) {
           const next = parts.next()
-          // Only now does the parser listen: a listener before it would take the first bytes away.
-          if (!isWatched) watch()
-          const { value: part, done } = await Promise.race([next, breakdown])
+          // Only now does the parser listen.
+          watch.begin()
+          const { value: part, done } = await watch.unlessBroken(next)
           if (done) return undefined
           if (part.type === 'file') return part
           if (!fields.has(part.fieldname)) fields.set(part.fieldname, String(part.value))
@@ -117,17 +87,17 @@ function openForm(request: FastifyRequest, fields: Map<string, string>, maxBody:
 
     explain(error) {
       if (error instanceof Problem) return error
-      if (broken.signal.aborted) return broken.signal.reason
-      if (wasCutOff(raw)) return problem('upload_incomplete')
       const { code = '' } = error as { code?: string }
-      return problemWith(REFUSALS[code] ?? 'multipart_malformed', { cause: error })
+      const broken = bodyFailure(raw, watch)
+      return broken ?? problemWith(REFUSALS[code] ?? 'multipart_malformed', { cause: error })
     },
   }
 }
 
 async function* readFile(form: Form, { file }: MultipartFile): AsyncGenerator<Buffer> {
-  const stop = () => file.destroy(form.broken.reason)
-  form.broken.addEventListener('abort', stop, { once: true })
+  const { signal } = form.watch
+  const stop = () => file.destroy(signal.reason)
+  signal.addEventListener('abort', stop, { once: true })
   try {
     yield* file
     if (await form.nextFile()) throw problem('too_many_files')
@@ -135,10 +105,6 @@ async function* readFile(form: Form, { file }: MultipartFile): AsyncGenerator<Bu
   } catch (error) {
     throw form.explain(error)
   } finally {
-    form.broken.removeEventListener('abort', stop)
+    signal.removeEventListener('abort', stop)
   }
-}
-
-function wasCutOff(raw: IncomingMessage): boolean {
-  return raw.destroyed && !raw.complete
 }

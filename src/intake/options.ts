@@ -21,7 +21,8 @@ export function refuseBadOptions(limits: Limits) {
 
 /**
  * What the client asks for besides storing the image: `expires_in`, in the query, as the header `X-Layover-Expires-In`, or as a
- * field of the form; the first of these counts. Throws a `Problem` if it is no number of seconds up to `maxLifetime`.
+ * field of the form; the first of these counts. Throws a `Problem` if it is no number of seconds up to `maxLifetime`, the server's or the key's,
+ * whichever is less.
  */
 export function readOptions(
   request: FastifyRequest,
@@ -30,10 +31,11 @@ export function readOptions(
 ): UploadOptions {
   const query = request.query as Readonly<Record<string, unknown>>
   const given = query.expires_in ?? request.headers['x-layover-expires-in'] ?? fields.get('expires_in')
-  if (given === undefined) return { lifetime: limits.lifetime }
+  const maxLifetime = Math.min(limits.maxLifetime, request.apiKey?.maxLifetime ?? Number.POSITIVE_INFINITY)
+  if (given === undefined) return { lifetime: Math.min(limits.lifetime, maxLifetime) }
   const lifetime = typeof given === 'string' && /^\d{1,12}$/.test(given) ? Number(given) : 0
-  if (lifetime < 1 || lifetime > Math.min(limits.maxLifetime, LONGEST_LIFETIME)) {
-    throw problem('expires_in_invalid', { limit: limits.maxLifetime })
+  if (lifetime < 1 || lifetime > Math.min(maxLifetime, LONGEST_LIFETIME)) {
+    throw problem('expires_in_invalid', { limit: maxLifetime })
   }
   return { lifetime }
 }

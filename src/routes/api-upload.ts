@@ -1,48 +1,35 @@
-import type { FastifyInstance, FastifyReply } from 'fastify'
-import { whileClientWaits } from '../connection.ts'
-import { type Envelope, problem } from '../errors.ts'
+import type { FastifyInstance, onRequestAsyncHookHandler } from 'fastify'
+import type { Envelope } from '../errors.ts'
 import { readMultipart, refuseTooLarge } from '../intake/multipart.ts'
-import { readOptions, refuseBadOptions } from '../intake/options.ts'
-import { authenticate } from '../keys.ts'
-import { type ImageName, imageId } from '../name.ts'
-import { publish } from '../publish.ts'
-import { stage } from '../stage.ts'
+import { refuseBadOptions } from '../intake/options.ts'
 import type { Deps } from './deps.ts'
+import { describe, FORM_REFUSALS, json, refusals, UPLOAD_HEADERS, UPLOAD_REFUSALS } from './describe.ts'
 import { refuseOtherMethods } from './other-methods.ts'
+import { EXPIRY_OPTIONS, FORM } from './schemas.ts'
+import { takeUpload } from './take-upload.ts'
 
 /** `POST /api/upload`: one image in, its URL out, in the gateway's envelope. */
-export function apiUpload(
-  app: FastifyInstance,
-  { config, store, spool, keyring, secret, now, urlOf }: Deps,
-): void {
-  const onRequest = [authenticate(keyring), refuseTooLarge(config.maxFileSize), refuseBadOptions(config)]
+export function apiUpload(app: FastifyInstance, deps: Deps, mayEnter: onRequestAsyncHookHandler): void {
+  const { config, urlOf } = deps
+  const onRequest = [mayEnter, refuseTooLarge(config.maxFileSize), refuseBadOptions(config)]
 
-  app.post('/api/upload', { onRequest }, async (request, reply): Promise<Envelope> => {
-    const signal = clientGone(reply)
-    const { body, fields } = await readMultipart(request, config.maxFileSize)
-    await using staged = await stage(body, { spool, digest: store.digest, ...config })
-    const { lifetime } = readOptions(request, fields, config)
-    const keyId = request.apiKey?.id ?? ''
-    const published = publish(staged, { store, secret, keyId, lifetime, now: now(), signal })
-    const name = await whileClientWaits(request.raw, published)
-    reply.headers(facts(name))
+  app.post('/api/upload', { onRequest, schema: UPLOAD }, async (request, reply): Promise<Envelope> => {
+    const incoming = await readMultipart(request, config.maxFileSize)
+    const { name } = await takeUpload({ request, reply, incoming }, deps)
     return { success: true, message: '', data: urlOf(name) }
   })
 
   refuseOtherMethods(app, '/api/upload', ['POST'])
 }
 
-/** What the envelope has no room for. */
-function facts(name: ImageName): Record<string, string> {
-  const expires = Number.isFinite(name.expires) ? new Date(name.expires * 1000).toISOString() : 'never'
-  return { 'x-layover-id': imageId(name), 'x-layover-expires-at': expires }
-}
-
-/** Aborted when the client leaves before its answer: nobody would ever know the image's name. */
-function clientGone(reply: FastifyReply): AbortSignal {
-  const gone = new AbortController()
-  reply.raw.once('close', () => {
-    if (!reply.raw.writableFinished) gone.abort(problem('upload_incomplete'))
-  })
-  return gone.signal
-}
+const UPLOAD = describe({
+  operationId: 'upload',
+  tags: ['Gateway'],
+  summary: 'Upload an image, and get its URL in the gateway’s envelope',
+  ...EXPIRY_OPTIONS,
+  body: FORM,
+  response: {
+    200: json('The image is stored and can be fetched.', { $ref: 'Envelope#' }, UPLOAD_HEADERS),
+    ...refusals('Envelope', ...UPLOAD_REFUSALS, ...FORM_REFUSALS),
+  },
+})

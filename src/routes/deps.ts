@@ -3,6 +3,7 @@ import type { Keyring } from '../keys.ts'
 import type { ImageName } from '../name.ts'
 import type { Spool } from '../spool.ts'
 import type { Store } from '../store/store.ts'
+import type { Usage } from '../usage/usage.ts'
 
 /** What the routes are given. */
 export interface Deps {
@@ -10,10 +11,13 @@ export interface Deps {
   readonly store: Store
   readonly spool: Spool
   readonly keyring: Keyring
+  readonly usage: Usage
   /** What owner marks are made with. */
   readonly secret: Buffer
   /** Unix milliseconds. */
   readonly now: () => number
   /** An image's public URL. Never made from anything in a request. */
   readonly urlOf: (name: ImageName) => string
+  /** A URL that deletes an image, for whoever has it. */
+  readonly deleteUrlOf: (name: ImageName) => string
 }

@@ -1,10 +1,11 @@
 import type { Readable } from 'node:stream'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { whileClientWaits } from '../connection.ts'
 import { problem, problemWith } from '../errors.ts'
 import { type ImageName, imagePath, isExpired, parseName } from '../name.ts'
 import { serve } from '../serve.ts'
 import type { Deps } from './deps.ts'
+import { IMAGE_SCHEMAS } from './describe-image.ts'
 import { refuseOtherMethods } from './other-methods.ts'
 
 /** Headers that can make the answer something else than the whole image. */
@@ -14,33 +15,31 @@ const CONDITIONS = ['if-match', 'if-none-match', 'if-modified-since', 'if-unmodi
 export function images(app: FastifyInstance, { config, store, now }: Deps): void {
   const url = `${config.uploadPath}/:year/:month/:name`
 
-  app.route<{ Params: ImageParams }>({
-    method: ['GET', 'HEAD'],
-    url,
-    handler: async (request, reply) => {
-      const name = nameIn(request.params)
-      refuseExpired(name, now())
-      const { headers, method } = request
-      const isPlain = method === 'GET' && !CONDITIONS.some((header) => header in headers)
-      let opened: { size: number; body: Readable } | undefined
-      // An unconditional GET, which nearly all are, asks the store once.
-      if (isPlain) opened = await whileClientWaits(request.raw, store.open(name.text))
-      const size = opened?.size ?? (await whileClientWaits(request.raw, store.stat(name.text))).size
+  const answer = async (request: FastifyRequest, reply: FastifyReply) => {
+    const name = nameIn(request.params as ImageParams)
+    refuseExpired(name, now())
+    const { headers, method } = request
+    const isPlain = method === 'GET' && !CONDITIONS.some((header) => header in headers)
+    let opened: { size: number; body: Readable } | undefined
+    // An unconditional GET, which nearly all are, asks the store once.
+    if (isPlain) opened = await whileClientWaits(request.raw, store.open(name.text))
+    const size = opened?.size ?? (await whileClientWaits(request.raw, store.stat(name.text))).size
 
-      // The store took its time, and the expiry is exact.
-      const time = now()
-      if (isExpired(name, time)) opened?.body.destroy()
-      refuseExpired(name, time)
-      const answer = serve({ method, headers, name, size, now: time })
-      if (answer.status === 412) throw problem('precondition_failed')
-      if (answer.status === 416)
-        throw problemWith('range_not_satisfiable', { headers: answer.headers }, { size })
-      const wantsBody = method === 'GET' && answer.range !== undefined
-      if (wantsBody)
-        opened ??= await whileClientWaits(request.raw, store.open(name.text, { range: answer.range }))
-      return reply.code(answer.status).headers(answer.headers).send(opened?.body)
-    },
-  })
+    // The store took its time, and the expiry is exact.
+    const time = now()
+    if (isExpired(name, time)) opened?.body.destroy()
+    refuseExpired(name, time)
+    const served = serve({ method, headers, name, size, now: time })
+    if (served.status === 412) throw problem('precondition_failed')
+    if (served.status === 416)
+      throw problemWith('range_not_satisfiable', { headers: served.headers }, { size })
+    const wantsBody = method === 'GET' && served.range !== undefined
+    if (wantsBody)
+      opened ??= await whileClientWaits(request.raw, store.open(name.text, { range: served.range }))
+    return reply.code(served.status).headers(served.headers).send(opened?.body)
+  }
+  app.get(url, { schema: IMAGE_SCHEMAS.get, exposeHeadRoute: false }, answer)
+  app.head(url, { schema: IMAGE_SCHEMAS.head }, answer)
 
   refuseOtherMethods(app, url, ['GET', 'HEAD'])
 }

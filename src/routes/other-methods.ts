@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { problemWith } from '../errors.ts'
+import { HIDDEN } from './describe.ts'
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']
 
@@ -8,6 +9,7 @@ export function refuseOtherMethods(app: FastifyInstance, url: string, allowed: r
   app.route({
     method: METHODS.filter((method) => !allowed.includes(method)),
     url,
+    schema: HIDDEN,
     handler: async () => {
       const headers = { allow: allowed.join(', ') }
       throw problemWith('method_not_allowed', { headers }, { allow: allowed.join(' and ') })

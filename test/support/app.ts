@@ -7,8 +7,10 @@ import { buildApp } from '../../src/app.ts'
 import { type Config, loadConfig } from '../../src/config.ts'
 import { openKeyring } from '../../src/keys.ts'
 import { openStore } from '../../src/open-store.ts'
+import { openUsage } from '../../src/open-usage.ts'
 import { openSpool } from '../../src/spool.ts'
 import type { Store } from '../../src/store/store.ts'
+import type { Usage } from '../../src/usage/usage.ts'
 import { placeOf } from './place.ts'
 
 export const apiKey = 'test-key-of-24-characters'
@@ -19,6 +21,7 @@ export interface TestApp extends AsyncDisposable {
   readonly port: number
   readonly url: string
   readonly store: Store
+  readonly usage: Usage
   readonly server: import('node:http').Server
   /** Names of all images and temp files. */
   files(): Promise<string[]>
@@ -47,10 +50,12 @@ export async function startApp({ env = {}, now, wrap, onLog }: TestAppOptions = 
   const spool = await openSpool({ dir: join(dir, 'tmp'), minFree: config.minFreeSpace, maxAge: 3600 })
   const opened = await openStore({ config, spool, onNote: () => {} })
   const store = wrap ? wrap(opened) : opened
+  const usage = await openUsage(config)
   const app = await buildApp({
     config,
     store,
     spool,
+    usage,
     keyring: await openKeyring(config),
     secret: Buffer.alloc(32, 7),
     log: onLog ? pino({ level: 'trace' }, { write: onLog }) : pino({ level: 'silent' }),
@@ -62,12 +67,14 @@ export async function startApp({ env = {}, now, wrap, onLog }: TestAppOptions = 
     port,
     url: `http://127.0.0.1:${port}`,
     store,
+    usage,
     server: app.server,
     files: place.files,
     async [Symbol.asyncDispose]() {
       app.server.closeAllConnections()
       await app.close()
       await store.close()
+      await usage.close()
       await rm(dir, { recursive: true })
     },
   }

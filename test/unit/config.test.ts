@@ -1,7 +1,8 @@
 import { inspect } from 'node:util'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { ConfigError, loadConfig, variableNames } from '../../src/config.ts'
+import { z } from 'zod'
+import { ConfigError, loadConfig, rate, variableNames } from '../../src/config.ts'
 
 /** The error of a configuration that cannot be used. */
 function faultsOf(environment: Record<string, string>): ConfigError {
@@ -26,6 +27,7 @@ test('nothing needs to be set', () => {
     dataDir: './data',
     secret: undefined,
     apiKeys: undefined,
+    authUpstreamUrl: undefined,
     maxFileSize: 20 * 1024 * 1024,
     maxPixels: 100_000_000,
     lifetime: 72 * 3600,
@@ -44,6 +46,12 @@ test('nothing needs to be set', () => {
     },
     s3PublicUrl: undefined,
     minFreeSpace: 100 * 1024 * 1024,
+    quota: 0,
+    quotaWindow: 86_400,
+    rateLimit: { count: 0, seconds: 1 },
+    redisUrl: undefined,
+    trustProxy: undefined,
+    corsOrigin: undefined,
     uploadTimeout: 300,
     idleTimeout: 30,
     stopTimeout: 20,
@@ -307,4 +315,78 @@ describe('secrets', () => {
       }),
     )
   })
+})
+
+describe('TRUST_PROXY', () => {
+  test.each([
+    ['10.0.0.1', ['10.0.0.1']],
+    ['10.0.0.0/8, ::1', ['10.0.0.0/8', '::1']],
+    ['loopback', ['loopback']],
+  ])('%s is %j', (text, value) => {
+    expect(loadConfig({ TRUST_PROXY: text }).trustProxy).toEqual(value)
+  })
+
+  test.each([
+    'true',
+    '0',
+    '1',
+    '10',
+    'proxy.example.com',
+    '10.0.0.0/99',
+    '10.0.0.1,',
+    '0.0.0.0/0',
+    '::/0',
+    '10.1',
+  ])('%s is refused', (text) => {
+    expect(faultsOf({ TRUST_PROXY: text }).message).toMatch(/TRUST_PROXY: /)
+  })
+})
+
+describe('CORS_ORIGIN', () => {
+  test.each([
+    ['*', '*'],
+    ['https://app.example.com, http://localhost:3000', ['https://app.example.com', 'http://localhost:3000']],
+  ])('%s is %j', (text, value) => {
+    expect(loadConfig({ CORS_ORIGIN: text }).corsOrigin).toEqual(value)
+  })
+
+  test.each(['app.example.com', 'https://app.example.com/', 'https://*.example.com,*', 'null'])(
+    '%s is refused',
+    (text) => {
+      expect(faultsOf({ CORS_ORIGIN: text }).message).toMatch(/CORS_ORIGIN: /)
+    },
+  )
+})
+
+test('keys come from one place: API_KEYS and AUTH_UPSTREAM_URL together are refused', () => {
+  const API_KEYS = `ci:${GOOD_KEY}`
+  const AUTH_UPSTREAM_URL = 'https://gateway.example.com/v1/'
+  expect(faultsOf({ API_KEYS, AUTH_UPSTREAM_URL }).message).toContain('AUTH_UPSTREAM_URL: ')
+  expect(loadConfig({ AUTH_UPSTREAM_URL }).authUpstreamUrl).toBe('https://gateway.example.com/v1')
+  const withPassword = 'https://user:hunter2@gateway.example.com'
+  expect(faultsOf({ AUTH_UPSTREAM_URL: withPassword }).message).not.toContain('hunter2')
+})
+
+describe('a rate', () => {
+  const read = (text: string) => z.string().transform(rate).safeParse(text).data
+
+  test.each([
+    ['100/1m', { count: 100, seconds: 60 }],
+    ['1 / 2h', { count: 1, seconds: 7200 }],
+    ['0', { count: 0, seconds: 1 }],
+  ])('%s is taken', (text, value) => expect(read(text)).toEqual(value))
+
+  test.each(['', '100', '100/', '/1m', '0/1m', '100/1', '100/0s', '-1/1m', '1.5/1m', '1/30d', '100/1m/1m'])(
+    '"%s" is refused',
+    (text) => expect(read(text)).toBeUndefined(),
+  )
+})
+
+test('UPLOAD_PATH cannot be where the server has addresses of its own', () => {
+  for (const path of ['/v1', '/api/images', '/delete', '/docs', '/healthz'])
+    expect(faultsOf({ UPLOAD_PATH: path }).message).toMatch(/UPLOAD_PATH: .*of its own/)
+})
+
+test('a quota may be for a month', () => {
+  expect(loadConfig({ QUOTA: '10GB', QUOTA_WINDOW: '30d' }).quotaWindow).toBe(30 * 86_400)
 })

@@ -12,14 +12,22 @@ import {
 const all: Readonly<Record<ErrorCode, Problem>> = {
   key_missing: problem('key_missing'),
   key_wrong: problem('key_wrong'),
+  key_expired: problem('key_expired', { expires: '2026-01-01T00:00:00.000Z' }),
+  auth_unavailable: problem('auth_unavailable'),
   not_found: problem('not_found'),
   method_not_allowed: problem('method_not_allowed', { allow: 'POST' }),
   image_not_found: problem('image_not_found'),
   image_expired: problem('image_expired', { expires: '2026-01-01T00:00:00.000Z' }),
+  delete_link_wrong: problem('delete_link_wrong'),
   range_not_satisfiable: problem('range_not_satisfiable', { size: 67 }),
   precondition_failed: problem('precondition_failed'),
   multipart_expected: problem('multipart_expected'),
   multipart_malformed: problem('multipart_malformed'),
+  json_expected: problem('json_expected'),
+  json_malformed: problem('json_malformed'),
+  data_missing: problem('data_missing'),
+  base64_invalid: problem('base64_invalid'),
+  cursor_invalid: problem('cursor_invalid'),
   file_missing: problem('file_missing', { found: ['image', 'photo'] }),
   too_many_files: problem('too_many_files'),
   fields_refused: problem('fields_refused'),
@@ -36,6 +44,10 @@ const all: Readonly<Record<ErrorCode, Problem>> = {
   headers_too_large: problem('headers_too_large'),
   request_malformed: problem('request_malformed'),
   storage_full: problem('storage_full'),
+  rate_limited: problem('rate_limited', { limit: 100, window: 60, wait: 30 }),
+  quota_exceeded: problem('quota_exceeded', { limit: 200, used: 150, bytes: 70, wait: 3600 }),
+  file_over_quota: problem('file_over_quota', { bytes: 300, limit: 200 }),
+  usage_unavailable: problem('usage_unavailable'),
   store_unavailable: problem('store_unavailable'),
   internal: problem('internal'),
 }
@@ -63,6 +75,8 @@ describe.each(Object.entries(all))('%s', (code, problem) => {
 test.each([
   ['key_wrong', 'authentication_error'],
   ['key_missing', 'authentication_error'],
+  ['key_expired', 'authentication_error'],
+  ['auth_unavailable', 'server_error'],
   ['file_too_large', 'invalid_request_error'],
   ['image_not_found', 'invalid_request_error'],
   ['storage_full', 'server_error'],
@@ -74,6 +88,7 @@ test.each([
 test('the texts name the facts that the client needs', () => {
   expect(all.file_too_large.message).toContain('20971520 bytes')
   expect(all.image_expired.message).toContain('2026-01-01T00:00:00.000Z')
+  expect(all.key_expired.message).toContain('2026-01-01T00:00:00.000Z')
   expect(all.range_not_satisfiable.message).toContain('67 bytes')
   expect(all.image_dimensions.message).toMatch(/70000 × 80000.*100000000/)
   expect(all.expires_in_invalid.message).toContain('at most 259200')
@@ -92,6 +107,8 @@ test('the cause of a problem is kept for the log and is in neither answer', () =
 test('a 401 says how to log in, a 503 when to come back, and headers of one answer are added to these', () => {
   expect(all.key_missing.headers).toEqual({ 'www-authenticate': expect.stringContaining('Bearer') })
   expect(all.key_wrong.headers).toEqual({ 'www-authenticate': expect.stringContaining('invalid_token') })
+  expect(all.key_expired.headers).toEqual(all.key_wrong.headers)
+  expect(all.auth_unavailable.headers).toEqual({ 'retry-after': '5' })
   expect(problemWith('store_unavailable', { headers: { 'x-more': '1' } }).headers).toEqual({
     'retry-after': '5',
     'x-more': '1',

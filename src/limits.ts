@@ -1,0 +1,111 @@
+import rateLimit, { type FastifyRateLimitStore } from '@fastify/rate-limit'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { Config, RateLimit } from './config.ts'
+import { type Problem, problemWith } from './errors.ts'
+import { idOf } from './keys/known.ts'
+import { type ApiKey, bearerOf, findKey, type Keyring } from './keys.ts'
+import type { Quota, Usage } from './usage/usage.ts'
+
+export interface Limits {
+  readonly config: Pick<Config, 'rateLimit' | 'quota' | 'quotaWindow' | 's3'>
+  readonly usage: Usage
+  readonly keyring: Keyring
+  /** Unix milliseconds. */
+  readonly now: () => number
+}
+
+/** Addresses and keys that are remembered at once. */
+const MOST_REMEMBERED = 10_000
+
+/**
+ * An `onRequest` hook that lets in requests with a known key, as many as its rate allows.
+ *
+ * Requests without one count for the address they come from. When that has had too many, none from there is looked at any more, but for
+ * keys that were let in before: neither can keys be guessed faster, nor a gateway that is asked for them be kept busy.
+ */
+export async function gate(app: FastifyInstance, { config, usage, keyring, now }: Limits) {
+  const { rateLimit: ofServer } = config
+  await app.register(rateLimit, { global: false, store: counterOf(usage, now) })
+  const countKey = app.createRateLimit({
+    keyGenerator: ({ apiKey }) => `key ${apiKey?.id}`,
+    max: ({ apiKey }) => rateOf(apiKey).count,
+    timeWindow: ({ apiKey }) => rateOf(apiKey).seconds * 1000,
+  })
+  const countStranger = app.createRateLimit({ max: ofServer.count, timeWindow: ofServer.seconds * 1000 })
+  const rateOf = (key: ApiKey | undefined): RateLimit => key?.rateLimit ?? ofServer
+  /** Ids of keys that were let in, and until when addresses are shut out, in Unix milliseconds. */
+  const known = recent<true>(MOST_REMEMBERED)
+  const shutOut = recent<number>(MOST_REMEMBERED)
+
+  type Limit = Exclude<Awaited<ReturnType<typeof countKey>>, { isAllowed: true }>
+
+  function tell(reply: FastifyReply, { max, timeWindow, remaining, ttlInSeconds, isExceeded }: Limit): void {
+    const left = { 'ratelimit-limit': max, 'ratelimit-remaining': remaining, 'ratelimit-reset': ttlInSeconds }
+    reply.headers(left)
+    if (isExceeded) throw tooMany({ limit: max, window: timeWindow / 1000, wait: ttlInSeconds })
+  }
+
+  return async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
+    const presented = bearerOf(request)
+    const isStranger = presented === undefined || !known.has(idOf(presented))
+    const wait = Math.ceil(((shutOut.get(request.ip) ?? 0) - now()) / 1000)
+    if (isStranger && wait > 0) throw tooMany({ limit: ofServer.count, window: ofServer.seconds, wait })
+    try {
+      request.apiKey = await findKey(keyring, presented)
+      known.set(request.apiKey.id, true)
+    } catch (error) {
+      const limit = isStranger && ofServer.count > 0 ? await countStranger(request) : undefined
+      if (limit && !limit.isAllowed) {
+        if (limit.remaining === 0) shutOut.set(request.ip, now() + limit.ttl)
+        tell(reply, limit)
+      }
+      throw error
+    }
+    if (rateOf(request.apiKey).count === 0) return
+    const limit = await countKey(request)
+    if (!limit.isAllowed) tell(reply, limit)
+  }
+}
+
+function tooMany(detail: { limit: number; window: number; wait: number }): Problem {
+  return problemWith('rate_limited', { headers: { 'retry-after': String(detail.wait) } }, detail)
+}
+
+/** A map that forgets what was set longest ago when it has too many. */
+function recent<T>(most: number) {
+  const entries = new Map<string, T>()
+  return {
+    has: (name: string) => entries.has(name),
+    get: (name: string) => entries.get(name),
+    set(name: string, value: T) {
+      entries.delete(name)
+      entries.set(name, value)
+      const [oldest] = entries.keys()
+      if (entries.size > most && oldest !== undefined) entries.delete(oldest)
+    },
+  }
+}
+
+/** Counts for the rate limiter in the usage that all processes share. */
+function counterOf(usage: Usage, now: () => number) {
+  return class Counter implements FastifyRateLimitStore {
+    incr(name: string, done: Done, window: number): void {
+      usage.count({ name, window, now: now() }).then(
+        ({ count, endsIn }) => done(null, { current: count, ttl: endsIn }),
+        (error) => done(error),
+      )
+    }
+
+    child(): Counter {
+      return this
+    }
+  }
+}
+
+type Done = Parameters<FastifyRateLimitStore['incr']>[1]
+
+/** A key's quota: its own, or the server's. */
+export function quotaOf(key: ApiKey, { quota, quotaWindow, s3 }: Limits['config']): Quota {
+  // Longer than any upload waits for its store.
+  return { limit: key.quota ?? quota, window: quotaWindow, hold: 2 * s3.timeout + 60 }
+}

@@ -1,0 +1,164 @@
+import { ERROR_CODES } from '../errors.ts'
+
+/** How an upload says how long its image shall live. */
+export const EXPIRES_IN = {
+  type: 'integer',
+  minimum: 1,
+  description: 'Seconds for which the image lives; at most MAX_LIFETIME. The server’s LIFETIME unless given.',
+}
+
+export const EXPIRY_OPTIONS = {
+  querystring: { type: 'object', properties: { expires_in: EXPIRES_IN } },
+  headers: { type: 'object', properties: { 'x-layover-expires-in': EXPIRES_IN } },
+}
+
+/** The body of an upload by form. */
+export const FORM = {
+  content: {
+    'multipart/form-data': {
+      schema: {
+        type: 'object',
+        required: ['file'],
+        properties: {
+          file: {
+            type: 'string',
+            contentMediaType: 'application/octet-stream',
+            description: 'A JPEG, PNG, GIF or WebP, with any file name.',
+          },
+          purpose: { type: 'string', description: 'Not used.' },
+          expires_in: EXPIRES_IN,
+        },
+      },
+    },
+  },
+}
+
+/** The smallest PNG that decodes, to try things with. */
+const TINY_PNG =
+  'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAACklEQVR4nGMAAQAABQABDQottAAAAABJRU5ErkJggg=='
+
+/** The body of an upload as base64. */
+export const BASE64 = {
+  content: {
+    'application/json': {
+      schema: {
+        type: 'object',
+        required: ['data'],
+        properties: {
+          data: {
+            type: 'string',
+            description: 'The image in base64, alone or as a data: URL. The declared type is not used.',
+          },
+          filename: { type: 'string', description: 'Not used.' },
+          purpose: { type: 'string', description: 'Not used.' },
+          expires_in: EXPIRES_IN,
+        },
+        example: { data: TINY_PNG, expires_in: 3600 },
+      },
+    },
+  },
+}
+
+const date = (description: string) => ({ type: 'string', format: 'date-time', description })
+
+const FACTS = {
+  id: { type: 'string', pattern: '^file_[0-9a-z]{48}$' },
+  url: { type: 'string', format: 'uri', description: 'Where anybody can fetch the image.' },
+  mime_type: { enum: ['image/jpeg', 'image/png', 'image/gif', 'image/webp'] },
+  size: { type: 'integer', minimum: 1, description: 'Bytes, as they came.' },
+  expires_at: date('9999-12-31T23:59:59.000Z for an image that never expires.'),
+  delete_url: {
+    type: 'string',
+    format: 'uri',
+    description: 'Deletes the image, without a key. A GET asks first.',
+  },
+}
+const HEADER = {
+  width: { type: 'integer', minimum: 1 },
+  height: { type: 'integer', minimum: 1 },
+  animated: { type: 'boolean' },
+}
+
+/** A path's `{id}`. */
+export const ID_PARAM = { type: 'object', required: ['id'], properties: { id: FACTS.id } }
+
+const orNull = ({ type, ...rest }: { type: string }) => ({ type: [type, 'null'], ...rest })
+
+function exactly(properties: object) {
+  return { type: 'object', required: Object.keys(properties), properties, additionalProperties: false }
+}
+
+/** The last part of an image's path. */
+export const NAME = { type: 'string', pattern: '^[0-9a-z]{48}\\.(jpg|png|gif|webp)$' }
+
+/** Schemas that several routes name, each with its id. */
+export const SHARED_SCHEMAS = [
+  {
+    $id: 'Envelope',
+    ...exactly({
+      success: { type: 'boolean' },
+      message: { type: 'string', description: 'Empty, or what is wrong and what to do about it.' },
+      data: { type: ['string', 'null'], description: 'The image’s URL.' },
+    }),
+  },
+  {
+    $id: 'Error',
+    ...exactly({
+      error: exactly({
+        message: { type: 'string', description: 'What is wrong and what to do about it.' },
+        type: { enum: ['authentication_error', 'invalid_request_error', 'rate_limit_error', 'server_error'] },
+        code: { enum: ERROR_CODES, description: 'Stays the same whatever the message says.' },
+        param: { type: 'null' },
+      }),
+    }),
+  },
+  { $id: 'Image', ...exactly({ ...FACTS, ...HEADER }) },
+  {
+    $id: 'ImageState',
+    ...exactly({
+      ...FACTS,
+      size: orNull(FACTS.size),
+      width: orNull(HEADER.width),
+      height: orNull(HEADER.height),
+      animated: orNull(HEADER.animated),
+      expired: {
+        type: 'boolean',
+        description: 'If it has been swept as well, what only its bytes could say is null.',
+      },
+    }),
+  },
+  {
+    $id: 'ImageList',
+    ...exactly({
+      object: { const: 'list' },
+      data: { type: 'array', items: exactly({ ...FACTS, created_at: date('When it was uploaded.') }) },
+      has_more: { type: 'boolean' },
+      last_id: { type: ['string', 'null'], description: 'To be given as `after` for the next page.' },
+    }),
+  },
+  {
+    $id: 'Usage',
+    ...exactly({
+      quota: exactly({
+        limit: { type: ['integer', 'null'], description: 'Bytes; null for any number.' },
+        used: { type: 'integer', description: 'Bytes uploaded within the window.' },
+        reserved: { type: 'integer', description: 'Bytes of uploads that are under way.' },
+        window_seconds: { type: 'integer' },
+        free_at: {
+          type: ['string', 'null'],
+          format: 'date-time',
+          description: 'When some of them are free again.',
+        },
+      }),
+      rate_limit: {
+        description: 'null for any number of requests.',
+        anyOf: [
+          exactly({ limit: { type: 'integer' }, window_seconds: { type: 'integer' } }),
+          { type: 'null' },
+        ],
+      },
+    }),
+  },
+  { $id: 'Deleted', ...exactly({ id: FACTS.id, deleted: { const: true } }) },
+  { $id: 'Ok', ...exactly({ status: { const: 'ok' } }) },
+]

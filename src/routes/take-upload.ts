@@ -1,0 +1,54 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { whileClientWaits } from '../connection.ts'
+import { problem } from '../errors.ts'
+import type { Header } from '../formats.ts'
+import type { Incoming } from '../intake/incoming.ts'
+import { readOptions } from '../intake/options.ts'
+import { keyOf } from '../keys.ts'
+import { quotaOf } from '../limits.ts'
+import { type ImageName, imageId } from '../name.ts'
+import { publish } from '../publish.ts'
+import { stage } from '../stage.ts'
+import type { Deps } from './deps.ts'
+
+/** An image that has been stored. */
+export interface Uploaded {
+  readonly name: ImageName
+  /** Bytes. */
+  readonly size: number
+  readonly header: Header
+}
+
+/** Stages what came in and makes it public, whichever way it came. Sets the headers that every such answer has. */
+export async function takeUpload(
+  { request, reply, incoming }: { request: FastifyRequest; reply: FastifyReply; incoming: Incoming },
+  { config, store, spool, usage, secret, now, deleteUrlOf }: Deps,
+): Promise<Uploaded> {
+  const signal = clientGone(reply)
+  await using staged = await stage(incoming.body, { spool, digest: store.digest, ...config })
+  const { lifetime } = readOptions(request, incoming.fields, config)
+  const key = keyOf(request)
+  const published = publish(staged, {
+    ...{ store, usage, secret, keyId: key.id, lifetime, signal },
+    quota: quotaOf(key, config),
+    now: now(),
+  })
+  const name = await whileClientWaits(request.raw, published)
+  reply.headers({
+    'x-layover-id': imageId(name),
+    'x-layover-expires-at': Number.isFinite(name.expires)
+      ? new Date(name.expires * 1000).toISOString()
+      : 'never',
+    'x-layover-delete-url': deleteUrlOf(name),
+  })
+  return { name, size: staged.size, header: staged.header }
+}
+
+/** Aborted when the client leaves before its answer: nobody would ever know an image's name, or read a list. */
+export function clientGone(reply: FastifyReply): AbortSignal {
+  const gone = new AbortController()
+  reply.raw.once('close', () => {
+    if (!reply.raw.writableFinished) gone.abort(problem('upload_incomplete'))
+  })
+  return gone.signal
+}

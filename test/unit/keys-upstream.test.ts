@@ -1,0 +1,146 @@
+import { hash } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { describe, expect, test } from 'vitest'
+import { ConfigError } from '../../src/config.ts'
+import { openKeyring } from '../../src/keys.ts'
+import { type Gateway, startGateway } from '../support/gateway.ts'
+
+/** A keyring on a gateway, with a clock that stands still until it is set. */
+async function open(gateway: Gateway) {
+  const clock = { now: Date.parse('2026-01-01T00:00:00Z') }
+  const notes: string[] = []
+  const config = { dataDir: 'unused', authUpstreamUrl: gateway.url }
+  const ring = await openKeyring(config, { now: () => clock.now, onNote: (note) => notes.push(note) })
+  return { ring, clock, notes }
+}
+
+const unavailable = expect.objectContaining({ code: 'auth_unavailable', status: 503 })
+
+describe('the keys of a gateway', () => {
+  test('are those it accepts: known by their digest, with nothing of the key in the name', async () => {
+    await using gateway = await startGateway()
+    const { ring } = await open(gateway)
+    const id = hash('sha256', 'good-key')
+    expect(await ring.find('good-key')).toEqual({ id, name: `upstream-${id.slice(0, 8)}` })
+    expect(await ring.find('bad-key')).toBeUndefined()
+    gateway.answer = (_key, _request, response) => response.writeHead(403).end()
+    expect(await ring.find('other-key')).toBeUndefined()
+  })
+
+  test('are asked about once a minute, and wrong ones every ten seconds', async () => {
+    await using gateway = await startGateway()
+    const { ring, clock } = await open(gateway)
+    for (let round = 0; round < 3; round += 1) await Promise.all([ring.find('good'), ring.find('bad')])
+    expect(gateway.asked.toSorted()).toEqual(['bad', 'good'])
+    clock.now += 10_000
+    await Promise.all([ring.find('good'), ring.find('bad')])
+    expect(gateway.asked.toSorted()).toEqual(['bad', 'bad', 'good'])
+
+    // Withdrawn at the gateway, it is refused here a minute after it was last asked about.
+    gateway.answer = (_key, _request, response) => response.writeHead(401).end()
+    clock.now += 49_999
+    expect(await ring.find('good')).toBeDefined()
+    clock.now += 1
+    expect(await ring.find('good')).toBeUndefined()
+  })
+
+  test('are asked about once for all who present one at the same time', async () => {
+    await using gateway = await startGateway()
+    const { ring } = await open(gateway)
+    const found = await Promise.all(Array.from({ length: 50 }, () => ring.find('good')))
+    expect(found.every((key) => key !== undefined)).toBe(true)
+    expect(gateway.asked).toEqual(['good'])
+  })
+
+  test('are asked about by at most 32 requests at once, and a flood of guesses is cut off', async () => {
+    await using gateway = await startGateway()
+    const { ring } = await open(gateway)
+    let [open_, most] = [0, 0]
+    gateway.answer = async (_key, _request, response) => {
+      open_ += 1
+      most = Math.max(most, open_)
+      await sleep(50)
+      open_ -= 1
+      response.writeHead(401).end()
+    }
+    const guesses = Array.from({ length: 400 }, (_, index) => ring.find(`guess-${index}`))
+    const results = await Promise.allSettled(guesses)
+    expect(most).toBe(32)
+    const refused = results.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []))
+    expect(refused).toEqual(Array(400 - 32 - 256).fill(unavailable))
+    expect(await ring.find('another')).toBeUndefined()
+  })
+
+  test('that nobody could have are refused without asking', async () => {
+    await using gateway = await startGateway()
+    const { ring } = await open(gateway)
+    expect(await ring.find(`good${'x'.repeat(508)}`)).toBeDefined()
+    expect(await ring.find(`good${'x'.repeat(509)}`)).toBeUndefined()
+    expect(await ring.find('good\u00ff')).toBeUndefined()
+    expect(gateway.asked).toHaveLength(1)
+  })
+})
+
+describe('nobody is let in, and no key is called wrong,', () => {
+  const others: [string, Gateway['answer']][] = [
+    ['redirects', (_key, _request, response) => response.writeHead(302, { location: '/login' }).end()],
+    ['fails', (_key, _request, response) => response.writeHead(500).end()],
+    ['has no such address', (_key, _request, response) => response.writeHead(404).end()],
+    ['has had enough', (_key, _request, response) => response.writeHead(429).end()],
+    ['hangs up', (_key, request) => request.socket.destroy()],
+  ]
+  test.each(others)('while the gateway %s; it is asked again at once', async (_title, answer) => {
+    await using gateway = await startGateway()
+    const { ring } = await open(gateway)
+    const good = gateway.answer
+    gateway.answer = answer
+    const error = await ring.find('good-secret').catch((error: unknown) => error)
+    expect(error).toEqual(unavailable)
+    expect(JSON.stringify([error, String((error as Error).cause)])).not.toContain('good-secret')
+    gateway.answer = good
+    expect(await ring.find('good-secret')).toBeDefined()
+  })
+
+  test('while the gateway does not answer: after five seconds', async () => {
+    await using gateway = await startGateway()
+    const { ring } = await open(gateway)
+    gateway.answer = () => {}
+    const begun = performance.now()
+    // More than there are slots: those who wait for one wait no longer.
+    const finds = await Promise.allSettled(
+      Array.from({ length: 40 }, (_, index) => ring.find(`good-${index}`)),
+    )
+    expect(finds).toEqual(Array(40).fill({ status: 'rejected', reason: unavailable }))
+    expect(performance.now() - begun).toBeGreaterThan(4900)
+    expect(performance.now() - begun).toBeLessThan(7000)
+  })
+
+  test('while the gateway is not there, which the start says', async () => {
+    const gateway = await startGateway()
+    await gateway[Symbol.asyncDispose]()
+    const { ring, notes } = await open(gateway)
+    expect(notes).toEqual([expect.stringMatching(/^AUTH_UPSTREAM_URL: .*cannot be reached/)])
+    await expect(ring.find('good')).rejects.toEqual(unavailable)
+  })
+})
+
+describe('a gateway that shows its models to everybody', () => {
+  const toAll: Gateway['answer'] = (_key, _request, response) => response.writeHead(200).end()
+
+  test('stops the start', async () => {
+    await using gateway = await startGateway()
+    gateway.answer = toAll
+    const error = await open(gateway).catch((error: unknown) => error)
+    expect(error).toBeInstanceOf(ConfigError)
+    expect(error).toHaveProperty('message', expect.stringContaining('lets everybody in'))
+  })
+
+  test('lets nobody in, if it was not there at the start', async () => {
+    await using gateway = await startGateway()
+    gateway.answer = (_key, _request, response) => response.writeHead(500).end()
+    const { ring, notes } = await open(gateway)
+    expect(notes).toHaveLength(1)
+    gateway.answer = toAll
+    await expect(ring.find('good')).rejects.toEqual(unavailable)
+  })
+})

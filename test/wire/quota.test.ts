@@ -1,0 +1,205 @@
+import { afterEach, describe, expect, test } from 'vitest'
+import { UsageError } from '../../src/usage/usage.ts'
+import { startApp, type TestApp, type TestAppOptions } from '../support/app.ts'
+import { pngOfSize, tinyPng } from '../support/images.ts'
+import { uploadOf } from '../support/multipart.ts'
+import { eventually, exchange, openSocket, uploadHead } from '../support/socket.ts'
+
+const MB = 1024 ** 2
+const keys = { alice: 'alice-key-of-24-characters', bob: 'bob-key-of-24-characters-x' }
+let app: TestApp
+let now: number
+afterEach(() => app[Symbol.asyncDispose]())
+
+async function start(env: Record<string, string>, more: Partial<TestAppOptions> = {}) {
+  now = Date.UTC(2026, 0, 1)
+  const API_KEYS = `alice:${keys.alice},bob:${keys.bob}`
+  app = await startApp({ env: { API_KEYS, ...env }, now: () => now, ...more })
+}
+
+function upload(image: Buffer, who: keyof typeof keys = 'alice') {
+  const form = uploadOf(image)
+  return exchange(app.port, uploadHead(form, `Bearer ${keys[who]}`), form.body)
+}
+
+async function usage(who: keyof typeof keys = 'alice') {
+  const answer = await fetch(`${app.url}/v1/files/usage`, {
+    headers: { authorization: `Bearer ${keys[who]}` },
+  })
+  return (await answer.json()) as { quota: Record<string, unknown>; rate_limit: unknown }
+}
+
+describe('a quota', () => {
+  test('of 200 MB takes exactly 20 of 50 images of 10 MB that come at once, and all again when the window is over', async () => {
+    await start({ QUOTA: '200MB', QUOTA_WINDOW: '1h' })
+    const image = pngOfSize(10 * MB)
+    const answers = await Promise.all(Array.from({ length: 50 }, () => upload(image)))
+    const refused = answers.filter(({ status }) => status === 429)
+    expect(answers.filter(({ status }) => status === 200)).toHaveLength(20)
+    expect(refused).toHaveLength(30)
+    expect(await app.files()).toHaveLength(20)
+    for (const { headers, body } of refused) {
+      expect(Number(headers['retry-after'])).toBeGreaterThan(0)
+      expect(JSON.parse(String(body)).message).toContain(String(200 * MB))
+    }
+    expect((await usage()).quota).toMatchObject({
+      limit: 200 * MB,
+      used: 200 * MB,
+      reserved: 0,
+      window_seconds: 3600,
+    })
+
+    now += 3600_000 - 1000
+    expect((await upload(image)).status).toBe(429)
+    // Which no waiting would help.
+    expect((await upload(pngOfSize(20 * MB))).status).toBe(429)
+    now += 60_000
+    expect((await upload(image)).status).toBe(200)
+    expect((await usage()).quota).toMatchObject({ used: 10 * MB, free_at: expect.any(String) })
+  })
+
+  test('is each key’s own, and counts neither what is refused nor what fails nor what is broken off', async () => {
+    let isFailing = false
+    let [reached, go] = [() => {}, Promise.resolve()]
+    await start(
+      { QUOTA: '300KB' },
+      {
+        wrap: (store) => ({
+          ...store,
+          put: async (...args) => {
+            if (isFailing) throw new Error('disk')
+            reached()
+            await go
+            return store.put(...args)
+          },
+        }),
+      },
+    )
+
+    /** A client that leaves while its image is being stored. */
+    async function breakOff(image: Buffer) {
+      const { promise: atStore, resolve } = Promise.withResolvers<void>()
+      const { promise: gone, resolve: goOn } = Promise.withResolvers<void>()
+      ;[reached, go] = [resolve, gone]
+      const form = uploadOf(image)
+      const socket = await openSocket(app.port)
+      socket.write(uploadHead(form, `Bearer ${keys.alice}`))
+      socket.write(form.body)
+      await atStore
+      expect((await usage()).quota).toMatchObject({ used: 0, reserved: image.length })
+      socket.destroy()
+      // The server is told of it.
+      await new Promise((resolve) => setTimeout(resolve, 200))
+      goOn()
+      await eventually(async () => (await usage()).quota.reserved === 0)
+      ;[reached, go] = [() => {}, Promise.resolve()]
+      expect(await app.files()).toEqual([])
+    }
+
+    const image = pngOfSize(200 * 1024)
+    isFailing = true
+    expect((await upload(image)).status).toBe(500)
+    isFailing = false
+    expect((await upload(Buffer.from('no image'))).status).toBe(415)
+    await breakOff(image)
+    expect((await usage()).quota).toMatchObject({ used: 0, reserved: 0 })
+    expect((await upload(image)).status).toBe(200)
+    expect((await upload(image)).status).toBe(429)
+    expect((await upload(image, 'bob')).status).toBe(200)
+    expect((await upload(tinyPng)).status).toBe(200)
+  })
+
+  test('that is smaller than an image says that no waiting helps', async () => {
+    await start({ QUOTA: '100KB' })
+    const refused = await upload(pngOfSize(200 * 1024))
+    expect({ status: refused.status, after: refused.headers['retry-after'] }).toEqual({
+      status: 413,
+      after: undefined,
+    })
+  })
+
+  test('that cannot be counted fails the upload, and leaves nothing', async () => {
+    await start({ QUOTA: '1MB' })
+    const { usage } = app
+    const settle = usage.settle
+    Object.assign(usage, { settle: () => Promise.reject(new UsageError('gone')) })
+    expect((await upload(tinyPng)).status).toBe(503)
+    expect(await app.files()).toEqual([])
+    Object.assign(usage, { settle })
+    expect((await upload(tinyPng)).status).toBe(200)
+  })
+
+  test('without one, anything goes, and usage says so', async () => {
+    await start({})
+    expect((await upload(tinyPng)).status).toBe(200)
+    expect(await usage()).toEqual({
+      quota: { limit: null, used: 0, reserved: 0, window_seconds: 86_400, free_at: null },
+      rate_limit: null,
+    })
+  })
+})
+
+describe('a rate limit', () => {
+  const ask = (authorization?: string) =>
+    fetch(`${app.url}/v1/files/uploads`, authorization ? { headers: { authorization } } : {})
+
+  test('takes so many requests of a key in its window, says how many are left, and counts each key alone', async () => {
+    await start({ RATE_LIMIT: '3/1m' })
+    const alice = `Bearer ${keys.alice}`
+    for (const left of [2, 1, 0]) {
+      const answer = await ask(alice)
+      expect(answer.status).toBe(200)
+      expect(answer.headers.get('ratelimit-limit')).toBe('3')
+      expect(answer.headers.get('ratelimit-remaining')).toBe(String(left))
+      expect(Number(answer.headers.get('ratelimit-reset'))).toBeGreaterThan(0)
+    }
+    const refused = await ask(alice)
+    expect(refused.status).toBe(429)
+    expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0)
+    expect(await refused.json()).toMatchObject({ error: { code: 'rate_limited', type: 'rate_limit_error' } })
+    expect((await upload(tinyPng)).status).toBe(429)
+    expect((await ask(`Bearer ${keys.bob}`)).status).toBe(200)
+    now += 60_000
+    expect((await ask(alice)).status).toBe(200)
+  })
+
+  test('ends guessing: an address that has tried too often is not looked at, but for keys that were let in before', async () => {
+    await start({ RATE_LIMIT: '3/1m' })
+    const { data } = JSON.parse(String((await upload(tinyPng, 'bob')).body))
+    for (let i = 0; i < 3; i += 1) expect((await ask(`Bearer guess-${i}`)).status).toBe(401)
+    expect((await ask('Bearer guess-again')).status).toBe(429)
+    expect((await ask()).status).toBe(429)
+    // Right or wrong: nobody learns which.
+    const first = await ask(`Bearer ${keys.alice}`)
+    expect([first.status, Number(first.headers.get('retry-after')) > 0]).toEqual([429, true])
+    expect((await ask(`Bearer ${keys.bob}`)).status).toBe(200)
+    for (let i = 0; i < 10; i += 1) expect((await fetch(app.url + new URL(data).pathname)).status).toBe(200)
+    now += 60_000
+    expect((await ask(`Bearer ${keys.alice}`)).status).toBe(200)
+  })
+
+  test('that cannot be counted lets nobody in whom it is for, but the server stays ready', async () => {
+    await start({ RATE_LIMIT: '3/1m' })
+    Object.assign(app.usage, { count: () => Promise.reject(new UsageError('gone')) })
+    expect((await ask(`Bearer ${keys.alice}`)).status).toBe(503)
+    expect((await fetch(`${app.url}/readyz`)).status).toBe(200)
+  })
+
+  test('counts by what a proxy says only if the proxy is trusted', async () => {
+    const guess = (address: string) =>
+      fetch(`${app.url}/v1/files/uploads`, {
+        headers: { 'x-forwarded-for': address, authorization: 'Bearer guess' },
+      })
+    await start({ RATE_LIMIT: '1/1m' })
+    expect((await guess('192.0.2.1')).status).toBe(401)
+    expect((await guess('192.0.2.2')).status).toBe(429)
+    await app[Symbol.asyncDispose]()
+    await start({ RATE_LIMIT: '1/1m', TRUST_PROXY: 'loopback' })
+    expect((await guess('192.0.2.1')).status).toBe(401)
+    expect((await guess('192.0.2.2')).status).toBe(401)
+    expect((await guess('192.0.2.2')).status).toBe(429)
+    // A machine has a whole network of these.
+    expect((await guess('2001:db8:1:1::1')).status).toBe(401)
+    expect((await guess('2001:db8:1:1::2')).status).toBe(429)
+  })
+})
