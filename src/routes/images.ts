@@ -39,7 +39,8 @@ export function images(app: FastifyInstance, { config, store, now }: Deps): void
     return reply.code(served.status).headers(served.headers).send(opened?.body)
   }
   app.get(url, { schema: IMAGE_SCHEMAS.get, exposeHeadRoute: false }, answer)
-  app.head(url, { schema: IMAGE_SCHEMAS.head }, answer)
+  // As a list of methods: a lone HEAD is not in the document, or not by its own name.
+  app.route({ method: ['HEAD'], url, schema: IMAGE_SCHEMAS.head, handler: answer })
 
   refuseOtherMethods(app, url, ['GET', 'HEAD'])
 }

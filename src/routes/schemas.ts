@@ -22,6 +22,7 @@ export const FORM = {
         properties: {
           file: {
             type: 'string',
+            format: 'binary',
             contentMediaType: 'application/octet-stream',
             description: 'A JPEG, PNG, GIF or WebP, with any file name.',
           },
@@ -47,6 +48,7 @@ export const BASE64 = {
         properties: {
           data: {
             type: 'string',
+            format: 'image-as-base64',
             description: 'The image in base64, alone or as a data: URL. The declared type is not used.',
           },
           filename: { type: 'string', description: 'Not used.' },

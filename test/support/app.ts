@@ -23,6 +23,8 @@ export interface TestApp extends AsyncDisposable {
   readonly store: Store
   readonly usage: Usage
   readonly server: import('node:http').Server
+  /** All that it serves, as `GET /healthz`. */
+  routes(): string[]
   /** Names of all images and temp files. */
   files(): Promise<string[]>
 }
@@ -69,6 +71,7 @@ export async function startApp({ env = {}, now, wrap, onLog }: TestAppOptions = 
     store,
     usage,
     server: app.server,
+    routes: () => routesIn(app.printRoutes({ commonPrefix: false })),
     files: place.files,
     async [Symbol.asyncDispose]() {
       app.server.closeAllConnections()
@@ -78,4 +81,17 @@ export async function startApp({ env = {}, now, wrap, onLog }: TestAppOptions = 
       await rm(dir, { recursive: true })
     },
   }
+}
+
+/** Reads the tree that Fastify prints, in which each line says what its path adds to that of the line it hangs on. */
+function routesIn(tree: string): string[] {
+  const above: string[] = []
+  return tree.split('\n').flatMap((line) => {
+    const [, indent = '', part = '', methods = ''] = /^([│ ]*)[├└]── (\S*)(?: \((.*)\))?$/.exec(line) ?? []
+    const depth = indent.length / 4
+    above.length = depth
+    above.push(part)
+    const path = above.join('')
+    return methods === '' ? [] : methods.split(', ').map((method) => `${method} ${path}`)
+  })
 }
