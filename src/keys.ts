@@ -1,5 +1,6 @@
 import type { FastifyRequest } from 'fastify'
-import type { Config, RateLimit } from './config.ts'
+import type { Config } from './config.ts'
+import type { RateLimit } from './config-values.ts'
 import { problem } from './errors.ts'
 import { openKeyFile } from './keys/file.ts'
 import { idOf, knownKeys } from './keys/known.ts'

@@ -1,6 +1,7 @@
 import rateLimit, { type FastifyRateLimitStore } from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import type { Config, RateLimit } from './config.ts'
+import type { Config } from './config.ts'
+import type { RateLimit } from './config-values.ts'
 import { type Problem, problemWith } from './errors.ts'
 import { idOf } from './keys/known.ts'
 import { type ApiKey, bearerOf, findKey, type Keyring } from './keys.ts'

@@ -1,4 +1,4 @@
-import { DURATION_UNITS, type RateLimit, SIZE_UNITS } from '../config.ts'
+import { DURATION_UNITS, type RateLimit, SIZE_UNITS } from '../config-values.ts'
 import type { KeyRecord } from './record.ts'
 
 const HEAD = ['NAME', 'KEY', 'CREATED', 'EXPIRES', 'QUOTA', 'RATE', 'MAX LIFETIME', 'ID']

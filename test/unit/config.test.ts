@@ -2,7 +2,8 @@ import { inspect } from 'node:util'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
-import { ConfigError, loadConfig, rate, variableNames } from '../../src/config.ts'
+import { ConfigError, loadConfig, variableNames } from '../../src/config.ts'
+import { rate } from '../../src/config-values.ts'
 
 /** The error of a configuration that cannot be used. */
 function faultsOf(environment: Record<string, string>): ConfigError {

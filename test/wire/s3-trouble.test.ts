@@ -4,21 +4,22 @@ import { authorization, startApp, type TestApp } from '../support/app.ts'
 import { type Fault, type FaultyS3, type Operation, startFaultyS3 } from '../support/faulty-s3.ts'
 import { pngOfSize, tinyPng } from '../support/images.ts'
 import { uploadOf } from '../support/multipart.ts'
+import { variablesOf } from '../support/place.ts'
 import { eventually, exchange, openSocket, requestHead, uploadHead } from '../support/socket.ts'
 
 let s3: FaultyS3
 let app: TestApp
+/** The configuration that leads to the server that fails on demand. */
+const onFaulty = () => ({
+  STORE: 's3',
+  S3_BUCKET: 'bucket',
+  ...variablesOf({ endpoint: s3.endpoint, accessKeyId: 'key', secretAccessKey: 'very-secret' }),
+})
+
 beforeEach(async () => {
   s3 = await startFaultyS3()
   app = await startApp({
-    env: {
-      STORE: 's3',
-      S3_ENDPOINT: s3.endpoint,
-      S3_BUCKET: 'bucket',
-      S3_ACCESS_KEY_ID: 'key',
-      S3_SECRET_ACCESS_KEY: 'very-secret',
-      S3_TIMEOUT: '2s',
-    },
+    env: { ...onFaulty(), S3_TIMEOUT: '2s' },
   })
 })
 afterEach(async () => {
@@ -98,15 +99,7 @@ describe.each(Object.entries(sizes))('a %s upload', (_size, image) => {
 
 test('a store that is silent for longer than a client may be is a 503 all the same', async () => {
   await using hasty = await startApp({
-    env: {
-      STORE: 's3',
-      S3_ENDPOINT: s3.endpoint,
-      S3_BUCKET: 'bucket',
-      S3_ACCESS_KEY_ID: 'key',
-      S3_SECRET_ACCESS_KEY: 'very-secret',
-      S3_TIMEOUT: '3s',
-      IDLE_TIMEOUT: '1s',
-    },
+    env: { ...onFaulty(), S3_TIMEOUT: '3s', IDLE_TIMEOUT: '1s' },
   })
   const path = await pathOfUpload()
   s3.fail('PutObject', 'hang')

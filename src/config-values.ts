@@ -1,0 +1,157 @@
+import { isIP } from 'node:net'
+import ipaddr from 'ipaddr.js'
+import { z } from 'zod'
+import { LONGEST_LIFETIME } from './name.ts'
+
+/** What the texts of settings mean. Each reader answers with the value, or adds an issue that says what to write. */
+
+export const SIZE_UNITS = { B: 1, KB: 1024, MB: 1024 ** 2, GB: 1024 ** 3 }
+export const DURATION_UNITS = { s: 1, m: 60, h: 3600, d: 86_400 }
+export const PIXEL_UNITS = { MP: 1e6 }
+
+/** Reads a whole number of the given units; a number alone is in none of them, and refused. */
+export function quantity(units: Readonly<Record<string, number>>) {
+  return (text: string, context: z.RefinementCtx): number => {
+    const [, digits, unit = ''] = /^(\d+)\s*([A-Za-z]+)$/.exec(text.trim()) ?? []
+    const factor = Object.entries(units).find(([name]) => name.toLowerCase() === unit.toLowerCase())?.[1]
+    const value = Number(digits) * (factor ?? Number.NaN)
+    if (Number.isSafeInteger(value) && value > 0) return value
+    const example = `10${Object.keys(units)[0]}`
+    return refuse(
+      context,
+      `"${text}" is not a number above 0 with a unit (${Object.keys(units).join(', ')}), like ${example}`,
+    )
+  }
+}
+
+/** Seconds that a timer of Node can count: beyond 24 days and some hours it would fire at once. */
+export function timer(text: string, context: z.RefinementCtx): number {
+  const seconds = quantity(DURATION_UNITS)(text, context)
+  return seconds > 24 * DURATION_UNITS.d ? refuse(context, `"${text}" is too long; at most 24d`) : seconds
+}
+
+export function orOff(read: (text: string, context: z.RefinementCtx) => number) {
+  return (text: string, context: z.RefinementCtx): number => (text.trim() === '0' ? 0 : read(text, context))
+}
+
+/** At most `count` of something in any `seconds`; a `count` of 0 means no limit. */
+export interface RateLimit {
+  readonly count: number
+  readonly seconds: number
+}
+
+/** Reads a rate like 100/1m, or 0 for none. */
+export function rate(text: string, context: z.RefinementCtx): RateLimit {
+  if (text.trim() === '0') return { count: 0, seconds: 1 }
+  const [, count = '', duration] = /^(\d{1,9})\s*\/\s*(\S.*)$/.exec(text.trim()) ?? []
+  if (duration === undefined || Number(count) === 0)
+    return refuse(context, `"${text}" is not a rate like 100/1m, or 0 for none`)
+  return { count: Number(count), seconds: timer(duration, context) }
+}
+
+export function port(text: string, context: z.RefinementCtx): number {
+  const isPort = /^\d{1,5}$/.test(text) && Number(text) <= 65_535
+  return isPort ? Number(text) : refuse(context, `"${text}" is not a port from 0 to 65535`)
+}
+
+/** Reads a duration in seconds, `Infinity` for never. */
+export function lifetime(text: string, context: z.RefinementCtx): number {
+  if (text === 'never') return Number.POSITIVE_INFINITY
+  const seconds = quantity(DURATION_UNITS)(text, context)
+  return seconds > LONGEST_LIFETIME
+    ? refuse(context, `"${text}" is too long; for no end, say never`)
+    : seconds
+}
+
+export function publicUrl(text: string, context: z.RefinementCtx): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  const isWeb = url !== undefined && ['http:', 'https:'].includes(url.protocol)
+  if (isWeb && !url.username && !url.password && !/[?#]/.test(text)) return url.href.replace(/\/+$/, '')
+  // It may hold a password, so it is not repeated.
+  return refuse(context, 'is not an address like https://images.example.com, without user, "?" or "#"')
+}
+
+/** Addresses and networks, so that nobody else can say where a request comes from. */
+export function proxies(text: string, context: z.RefinementCtx): string[] {
+  const list = text.split(',').map((item) => item.trim())
+  const isName = (item: string) => ['loopback', 'linklocal', 'uniquelocal'].includes(item)
+  const isAddress = (item: string) => {
+    const [address = '', bits] = item.split('/')
+    // Nobody means to trust everybody.
+    return isIP(address) > 0 && (bits === undefined || (ipaddr.isValidCIDR(item) && Number(bits) > 0))
+  }
+  if (list.every((item) => isName(item) || isAddress(item))) return list
+  return refuse(context, `"${text}" is not a list of addresses or networks like 10.0.0.0/8`)
+}
+
+export function redisUrl(text: string, context: z.RefinementCtx): string {
+  if (/^rediss?:\/\//.test(text) && URL.canParse(text)) return text
+  // It may hold a password, so it is not repeated.
+  return refuse(context, 'is not an address like redis://localhost:6379')
+}
+
+export function origins(text: string, context: z.RefinementCtx): '*' | string[] {
+  if (text === '*') return '*'
+  const list = text.split(',').map((item) => item.trim())
+  if (list.every((item) => URL.canParse(item) && new URL(item).origin === item)) return list
+  return refuse(context, `"${text}" is neither * nor a list of origins like https://app.example.com`)
+}
+
+export function yesOrNo(text: string, context: z.RefinementCtx): boolean {
+  if (['true', 'false'].includes(text)) return text === 'true'
+  return refuse(context, `"${text}" is neither true nor false`)
+}
+
+/** The rules of AWS, which other servers do not widen by much. */
+export function bucketName(text: string, context: z.RefinementCtx): string {
+  if (/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(text)) return text
+  return refuse(context, `"${text}" is not a name of 3 to 63 small letters, digits, "-" and "."`)
+}
+
+/** With a slash at its end; a slash alone is for no prefix, as an empty variable counts as unset. */
+export function keyPrefix(text: string, context: z.RefinementCtx): string {
+  if (text === '/') return ''
+  const isPath = /^[A-Za-z0-9._-]+(\/[A-Za-z0-9._-]+)*\/?$/.test(text)
+  // Dots alone are a way up to whoever reads a URL.
+  if (isPath && !text.split('/').some((part) => part === '.' || part === '..'))
+    return text.replace(/\/?$/, '/')
+  return refuse(context, `"${text}" is not a prefix like images/ (or / for none)`)
+}
+
+/** What the server's other addresses begin with. */
+const OWN_PATHS = new Set(['api', 'v1', 'delete', 'docs', 'openapi.json', 'healthz', 'readyz', 'robots.txt'])
+
+export function uploadPath(text: string, context: z.RefinementCtx): string {
+  const isPath = /^(\/[A-Za-z0-9._~-]+)+\/?$/.test(text) && !/\/\.\.?(\/|$)/.test(text)
+  if (isPath && OWN_PATHS.has(text.split('/')[1] ?? ''))
+    return refuse(context, `"${text}" is where the server has addresses of its own`)
+  if (isPath) return text.replace(/\/$/, '')
+  return refuse(context, `"${text}" is not a path like /uploads`)
+}
+
+export function secret(text: string, context: z.RefinementCtx): Buffer {
+  const bytes = Buffer.from(text)
+  if (bytes.length >= 32) return bytes
+  return refuse(context, 'has fewer than 32 bytes; make one with: openssl rand -hex 32')
+}
+
+export function apiKeys(text: string, context: z.RefinementCtx) {
+  const keys = text.split(',').map((item) => {
+    const colon = item.indexOf(':')
+    // Without a colon, all of it is the key.
+    return { name: item.slice(0, Math.max(colon, 0)).trim(), key: item.slice(colon + 1).trim() }
+  })
+  const isDistinct = new Set(keys.map(({ name }) => name)).size === keys.length
+  const isNamed = keys.every(({ name, key }) => /^[\w.@-]+$/.test(name) && !/\s/.test(key))
+  const isLong = keys.every(({ key }) => key.length >= 16)
+  // The text holds secrets, so no message repeats any of it.
+  if (!isNamed || !isDistinct) return refuse(context, 'is not a list like name:key,other-name:other-key')
+  if (!isLong)
+    return refuse(context, 'has a key of fewer than 16 characters; make one with: openssl rand -hex 24')
+  return keys
+}
+
+function refuse(context: z.RefinementCtx, message: string): never {
+  context.addIssue({ code: 'custom', message })
+  return z.NEVER
+}
