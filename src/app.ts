@@ -23,6 +23,7 @@ import { deleteLinks } from './routes/delete-link.ts'
 import type { Deps } from './routes/deps.ts'
 import { files } from './routes/files.ts'
 import { images } from './routes/images.ts'
+import { ownFiles } from './routes/own-files.ts'
 import { system } from './routes/system.ts'
 import { ObjectNotFound, StorageFull, StoreError } from './store/store.ts'
 import { UsageError } from './usage/usage.ts'
@@ -90,6 +91,7 @@ export async function buildApp({ log, now = Date.now, ...rest }: AppOptions): Pr
     const mayEnter = await gate(uploads, deps)
     apiUpload(uploads, deps, mayEnter)
     files(uploads, deps, mayEnter)
+    ownFiles(uploads, deps, mayEnter)
   })
   images(app, deps)
   deleteLinks(app, deps)

@@ -2,7 +2,7 @@ import type { FastifyRequest } from 'fastify'
 import { askForBody } from '../connection.ts'
 import { Problem, problem, problemWith } from '../errors.ts'
 import { Base64Decoder } from './base64-decoder.ts'
-import { bodyFailure, type Incoming, OVERHEAD, type Watch, watchBody } from './incoming.ts'
+import { bodyFailure, type Incoming, isJson, OVERHEAD, type Watch, watchBody } from './incoming.ts'
 import { JsonMembers, type MemberToken } from './json-members.ts'
 
 /** The member that holds the image. */
@@ -10,6 +10,8 @@ const DATA = 'data'
 /** The other members that count, all of them short. */
 const FIELDS = ['expires_in']
 const LONGEST_FIELD = 100
+/** What a right body looks like, for those who sent another. */
+const EXAMPLE = '{"data":"<the image in base64>"}'
 /** Bytes of the body that are gathered before they are parsed. */
 const WORTH_PARSING = 16 * 1024
 /** What the image may grow by where its slashes are escaped, as some libraries do: one character in 64. With room to spare. */
@@ -29,8 +31,7 @@ export function refuseTooLargeBase64(maxFileSize: number) {
  * body no more than a piece is ever held.
  */
 export function readBase64(request: FastifyRequest, maxFileSize: number): Incoming {
-  if (!/^application\/json *(;|$)/i.test(request.headers['content-type'] ?? ''))
-    throw problem('json_expected')
+  if (!isJson(request)) throw problem('json_expected', { example: EXAMPLE })
   const fields = new Map<string, string>()
   return { body: decode(request, fields, encodedSize(maxFileSize) + OVERHEAD), fields }
 }
@@ -60,7 +61,7 @@ async function* decode(
     yield image.end()
   } catch (error) {
     if (error instanceof Problem) throw error
-    throw bodyFailure(raw, watch) ?? problemWith('json_malformed', { cause: error })
+    throw bodyFailure(raw, watch) ?? problemWith('json_malformed', { cause: error }, { example: EXAMPLE })
   }
 }
 
@@ -87,7 +88,7 @@ function take({ name, token }: MemberToken, state: State): void {
     return
   }
   if (token.name === 'startString') {
-    if (state.hasImage) throw problem('json_malformed')
+    if (state.hasImage) throw problem('json_malformed', { example: EXAMPLE })
     state.hasImage = true
   } else if (token.name === 'stringChunk') image.push(token.value)
   else if (token.name !== 'endString') throw problem('data_missing')

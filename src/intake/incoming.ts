@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http'
+import type { FastifyRequest } from 'fastify'
 import { type Problem, problem } from '../errors.ts'
 
 /** Bytes that a body may have besides the image: boundaries, part headers, fields, members. */
@@ -52,4 +53,9 @@ export function watchBody(raw: IncomingMessage, maxBody: number): Watch {
 export function bodyFailure(raw: IncomingMessage, { signal }: Watch): Problem | undefined {
   if (signal.aborted) return signal.reason
   return raw.destroyed && !raw.complete ? problem('upload_incomplete') : undefined
+}
+
+/** Whether a request says that its body is JSON. */
+export function isJson({ headers }: FastifyRequest): boolean {
+  return /^application\/json *(;|$)/i.test(headers['content-type'] ?? '')
 }

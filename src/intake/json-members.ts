@@ -1,6 +1,5 @@
 import { getManyValues, isMany, none } from 'stream-chain/defs.js'
 import { jsonParser, type Token } from 'stream-json/core/parser.js'
-import { problem } from '../errors.ts'
 
 /** Objects and lists within each other: nobody has so many, but the parser would remember each. */
 const DEEPEST = 32
@@ -12,8 +11,7 @@ export interface MemberToken {
 }
 
 /**
- * Reads a JSON object that comes in pieces of UTF-8, without ever holding a value of it. Throws `json_malformed`, or the parser's
- * error, where it is none or ends too early.
+ * Reads a JSON object that comes in pieces of UTF-8, without ever holding a value of it. Throws where it is none or ends too early.
  */
 export class JsonMembers {
   #parse = jsonParser({ packStrings: false, streamKeys: false, streamNumbers: false })
@@ -32,7 +30,7 @@ export class JsonMembers {
 
   end(): MemberToken[] {
     const found = [...this.#members(this.#decoder.decode()), ...this.#members(none as unknown as string)]
-    if (this.#isEmpty || this.#depth !== 0) throw problem('json_malformed')
+    if (this.#isEmpty || this.#depth !== 0) throw new SyntaxError('not a whole JSON object')
     return found
   }
 
@@ -44,7 +42,7 @@ export class JsonMembers {
 
   /** Keeps count of where a token stands. */
   #place(token: Token): MemberToken | undefined {
-    if (this.#isEmpty && token.name !== 'startObject') throw problem('json_malformed')
+    if (this.#isEmpty && token.name !== 'startObject') throw new SyntaxError('not a whole JSON object')
     this.#isEmpty = false
     const isDirect = this.#depth === 1
     if (token.name === 'keyValue') {
@@ -53,7 +51,7 @@ export class JsonMembers {
     }
     if (token.name === 'endObject' || token.name === 'endArray') this.#depth -= 1
     else if (token.name === 'startObject' || token.name === 'startArray') this.#depth += 1
-    if (this.#depth > DEEPEST) throw problem('json_malformed')
+    if (this.#depth > DEEPEST) throw new SyntaxError('not a whole JSON object')
     const isEnd = token.name === 'endObject' || token.name === 'endArray'
     return isDirect && !isEnd ? { name: this.#name, token } : undefined
   }

@@ -1,49 +1,21 @@
-import type { FastifyInstance, FastifyRequest, onRequestAsyncHookHandler } from 'fastify'
-import { problem } from '../errors.ts'
-import { FORMATS, type Header, HeaderReader } from '../formats.ts'
+import type { FastifyInstance, onRequestAsyncHookHandler } from 'fastify'
 import { readBase64, refuseTooLargeBase64 } from '../intake/base64.ts'
 import { readMultipart, refuseTooLarge } from '../intake/multipart.ts'
 import { refuseBadOptions } from '../intake/options.ts'
-import { keyOf } from '../keys.ts'
-import { quotaOf } from '../limits.ts'
-import { listOwn } from '../list-own.ts'
-import { type ImageName, imageId, isExpired, isOwner, parseId } from '../name.ts'
-import { ObjectNotFound } from '../store/store.ts'
 import type { Deps } from './deps.ts'
-import {
-  describe,
-  ENTRY_REFUSALS,
-  FORM_REFUSALS,
-  json,
-  NO_STORE,
-  refusals,
-  UPLOAD_HEADERS,
-  UPLOAD_REFUSALS,
-} from './describe.ts'
+import { describe, FORM_REFUSALS, json, refusals, UPLOAD_HEADERS, UPLOAD_REFUSALS } from './describe.ts'
+import { factsOf } from './facts.ts'
 import { refuseOtherMethods } from './other-methods.ts'
-import { BASE64, EXPIRY_OPTIONS, FORM, ID_PARAM } from './schemas.ts'
-import { clientGone, takeUpload, type Uploaded } from './take-upload.ts'
-
-/** What an image that never expires says: clients look for a date that is far enough ahead. */
-const NEVER = '9999-12-31T23:59:59.000Z'
-const PAGE = { usual: 20, most: 100 }
+import { BASE64, EXPIRY_OPTIONS, FORM } from './schemas.ts'
+import { takeUpload, type Uploaded } from './take-upload.ts'
 
 const UPLOADS = '/v1/files/uploads'
 
-/** `/v1/files/uploads`: images in by form or as base64, and what their uploader may know and do afterwards. */
+/** The ways in below `/v1/files/uploads`: an image as a form or as base64. */
 export function files(app: FastifyInstance, deps: Deps, mayEnter: onRequestAsyncHookHandler): void {
-  const { config, store, usage, secret, now, urlOf, deleteUrlOf } = deps
+  const { config } = deps
   const mayUpload = [mayEnter, refuseBadOptions(config)]
-
-  const facts = (name: ImageName, size: number | null) => ({
-    id: imageId(name),
-    url: urlOf(name),
-    mime_type: FORMATS[name.format].mediaType,
-    size,
-    expires_at: Number.isFinite(name.expires) ? new Date(name.expires * 1000).toISOString() : NEVER,
-    delete_url: deleteUrlOf(name),
-  })
-  const answer = ({ name, size, header }: Uploaded) => ({ ...facts(name, size), ...header })
+  const answer = ({ name, size, header }: Uploaded) => ({ ...factsOf(name, size, deps), ...header })
 
   const ofForm = { onRequest: [...mayUpload, refuseTooLarge(config.maxFileSize)], schema: SCHEMAS.form }
   app.post(UPLOADS, ofForm, async (request, reply) => {
@@ -60,100 +32,12 @@ export function files(app: FastifyInstance, deps: Deps, mayEnter: onRequestAsync
     return answer(await takeUpload({ request, reply, incoming }, deps))
   })
 
-  /** The image of an id that the caller uploaded. What somebody else did is not there. */
-  function ownImage(request: FastifyRequest): ImageName {
-    const name = parseId((request.params as { id: string }).id)
-    if (name === undefined || !isOwner(name, { keyId: keyOf(request).id, secret }))
-      throw problem('image_not_found')
-    return name
-  }
-
-  app.get(`${UPLOADS}/:id`, { onRequest: mayEnter, schema: SCHEMAS.get }, async (request, reply) => {
-    const name = ownImage(request)
-    const expired = isExpired(name, now())
-    const found = await look(name).catch((error) => {
-      // It has been swept, but its name still says what it was.
-      if (expired && error instanceof ObjectNotFound)
-        return { size: null, width: null, height: null, animated: null }
-      throw error
-    })
-    const { size, ...header } = found
-    return reply.header('cache-control', 'no-store').send({ ...facts(name, size), ...header, expired })
-  })
-
-  /** Size and header of a stored image, of which only as much is read as the header takes. */
-  async function look(name: ImageName): Promise<{ size: number } & Header> {
-    const { size, body } = await store.open(name.text)
-    const reader = new HeaderReader(FORMATS[name.format].header())
-    for await (const chunk of body) {
-      reader.push(chunk)
-      if (reader.done) break
-    }
-    return { size, ...reader.end() }
-  }
-
-  app.delete(`${UPLOADS}/:id`, { onRequest: mayEnter, schema: SCHEMAS.delete }, async (request) => {
-    const name = ownImage(request)
-    await store.stat(name.text)
-    await store.delete(name.text)
-    return { id: imageId(name), deleted: true }
-  })
-
-  app.get(UPLOADS, { onRequest: mayEnter, schema: SCHEMAS.list }, async (request, reply) => {
-    const { limit, after } = readPage(request.query as Record<string, unknown>)
-    const signal = clientGone(reply)
-    const { images, hasMore } = await listOwn(store, {
-      keyId: keyOf(request).id,
-      signal,
-      secret,
-      limit,
-      after,
-      now: now(),
-    })
-    const data = images.map(({ name, size }) => ({
-      ...facts(name, size),
-      created_at: new Date(name.created * 1000).toISOString(),
-    }))
-    return reply
-      .header('cache-control', 'no-store')
-      .send({ object: 'list', data, has_more: hasMore, last_id: data.at(-1)?.id ?? null })
-  })
-
-  app.get('/v1/files/usage', { onRequest: mayEnter, schema: SCHEMAS.usage }, async (request, reply) => {
-    const key = keyOf(request)
-    const { limit, window } = quotaOf(key, config)
-    const { used, reserved, freeAt } = await usage.read({ key: key.id, window, now: now() })
-    const { count, seconds } = key.rateLimit ?? config.rateLimit
-    return reply.header('cache-control', 'no-store').send({
-      quota: {
-        limit: limit || null,
-        used,
-        reserved,
-        window_seconds: window,
-        free_at: freeAt === undefined ? null : new Date(freeAt).toISOString(),
-      },
-      rate_limit: count === 0 ? null : { limit: count, window_seconds: seconds },
-    })
-  })
-
-  refuseOtherMethods(app, '/v1/files/usage', ['GET', 'HEAD'])
   refuseOtherMethods(app, UPLOADS, ['GET', 'HEAD', 'POST'])
   refuseOtherMethods(app, `${UPLOADS}/base64`, ['POST'])
-  refuseOtherMethods(app, `${UPLOADS}/:id`, ['GET', 'HEAD', 'DELETE'])
-}
-
-function readPage({ limit = String(PAGE.usual), after }: Readonly<Record<string, unknown>>) {
-  const count = typeof limit === 'string' && /^\d{1,3}$/.test(limit) ? Number(limit) : 0
-  const cursor = typeof after === 'string' ? parseId(after) : undefined
-  if (count < 1 || count > PAGE.most || (after !== undefined && cursor === undefined))
-    throw problem('cursor_invalid')
-  return { limit: count, after: cursor }
 }
 
 const tags = ['Files']
 const stored = json('The image is stored and can be fetched.', { $ref: 'Image#' }, UPLOAD_HEADERS)
-const params = ID_PARAM
-const OWNER_REFUSALS = [...ENTRY_REFUSALS, 'image_not_found', 'store_unavailable'] as const
 
 const SCHEMAS = {
   form: describe({
@@ -180,49 +64,6 @@ const SCHEMAS = {
         'data_missing',
         'base64_invalid',
       ),
-    },
-  }),
-  get: describe({
-    operationId: 'getUpload',
-    tags,
-    summary: 'What is known of an image that you uploaded',
-    params,
-    response: {
-      200: json('The image’s facts.', { $ref: 'ImageState#' }, NO_STORE),
-      ...refusals('Error', ...OWNER_REFUSALS),
-    },
-  }),
-  delete: describe({
-    operationId: 'deleteUpload',
-    tags,
-    summary: 'Delete an image that you uploaded',
-    params,
-    response: { 200: json('It is gone.', { $ref: 'Deleted#' }), ...refusals('Error', ...OWNER_REFUSALS) },
-  }),
-  usage: describe({
-    operationId: 'getUsage',
-    tags,
-    summary: 'How much your key has used, and may use',
-    response: {
-      200: json('The numbers of your key.', { $ref: 'Usage#' }, NO_STORE),
-      ...refusals('Error', ...ENTRY_REFUSALS),
-    },
-  }),
-  list: describe({
-    operationId: 'listUploads',
-    tags,
-    summary: 'Your live images, the newest first',
-    description: 'Costs as much as there are images on the server, whoever uploaded them: there is no index.',
-    querystring: {
-      type: 'object',
-      properties: {
-        limit: { type: 'integer', minimum: 1, maximum: PAGE.most, default: PAGE.usual },
-        after: { type: 'string', description: 'The `last_id` of the page before.' },
-      },
-    },
-    response: {
-      200: json('A page.', { $ref: 'ImageList#' }, NO_STORE),
-      ...refusals('Error', ...ENTRY_REFUSALS, 'cursor_invalid', 'store_unavailable'),
     },
   }),
 }

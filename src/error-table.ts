@@ -1,0 +1,167 @@
+/** Every error a client can see: a stable code, an HTTP status, and what is wrong and what to do about it. */
+export const ERRORS = {
+  key_missing: entry(
+    401,
+    () => 'No key came with the request. Send the header "Authorization: Bearer <key>".',
+  ),
+  key_wrong: entry(401, () => 'This key is not known here. Check the value after "Authorization: Bearer".'),
+  key_expired: entry(
+    401,
+    (detail: { expires: string }) => `This key expired at ${detail.expires}. Ask for a new one.`,
+  ),
+  auth_unavailable: entry(503, () => 'Whether this key is good cannot be found out now. Try again shortly.'),
+  not_found: entry(404, () => 'There is nothing at this address. Images are uploaded with POST /api/upload.'),
+  method_not_allowed: entry(
+    405,
+    (detail: { allow: string }) =>
+      `This address takes ${detail.allow}. Images are uploaded with POST /api/upload.`,
+  ),
+  image_not_found: entry(
+    404,
+    () => 'There is no image at this address: it was never here or has been deleted.',
+  ),
+  image_expired: entry(
+    410,
+    (detail: { expires: string }) =>
+      `This image expired at ${detail.expires}. Upload it again for a new URL.`,
+  ),
+  delete_link_wrong: entry(
+    404,
+    () => 'This link deletes nothing: it is not whole, or was not made by this server.',
+  ),
+  range_not_satisfiable: entry(
+    416,
+    (detail: { size: number }) => `The range lies outside the image, which has ${detail.size} bytes.`,
+  ),
+  precondition_failed: entry(
+    412,
+    () => 'The image is not the one that If-Match or If-Unmodified-Since asks for.',
+  ),
+  multipart_expected: entry(
+    415,
+    () =>
+      'Send the image as multipart/form-data in a part named "file", for example with curl -F file=@photo.png. ' +
+      'Do not set Content-Type yourself: the client adds it with the boundary.',
+  ),
+  json_expected: entry(
+    415,
+    (detail: { example: string }) =>
+      `Send a JSON object with Content-Type: application/json, like ${detail.example}.`,
+  ),
+  json_malformed: entry(
+    400,
+    (detail: { example: string }) => `The body is not a whole JSON object. Send one like ${detail.example}.`,
+  ),
+  member_invalid: entry(
+    400,
+    (detail: { member: string; wanted: string }) => `The member "${detail.member}" must be ${detail.wanted}.`,
+  ),
+  data_missing: entry(
+    400,
+    () =>
+      'The member "data" is missing or no text. Put the image there, in base64 or as a data: URL with ";base64,".',
+  ),
+  base64_invalid: entry(
+    400,
+    () =>
+      'The member "data" is not base64: it takes A–Z, a–z, 0–9, "+" and "/", padded with "=" to a multiple of four, ' +
+      'without spaces or line breaks.',
+  ),
+  multipart_malformed: entry(
+    400,
+    () =>
+      'The multipart body is malformed or incomplete: its boundary, a part, or its end is missing. ' +
+      'Let the client set Content-Type, and send the whole body.',
+  ),
+  file_missing: entry(400, (detail: { found: string[] }) =>
+    detail.found.includes('file')
+      ? 'The part named "file" is text, as it has no file name. With curl, write -F file=@photo.png, with the @.'
+      : `No part named "file" came${detail.found.length > 0 ? ` (found: ${detail.found.join(', ')})` : ''}. ` +
+        'Send the image in one, for example with curl -F file=@photo.png.',
+  ),
+  too_many_files: entry(
+    400,
+    () => 'More than one file came. Send one image a request, in one part named "file".',
+  ),
+  fields_refused: entry(
+    400,
+    () =>
+      'The form has too many fields, or one with a reserved name. Send the file, and expires_in if you need it.',
+  ),
+  file_empty: entry(400, () => 'The file is empty. Send the bytes of an image.'),
+  file_too_large: entry(
+    413,
+    (detail: { limit: number }) => `The file is too large: at most ${detail.limit} bytes are taken.`,
+  ),
+  body_too_large: entry(
+    413,
+    () => 'The request body is too large. Send one image, and only the fields it needs.',
+  ),
+  format_unsupported: entry(
+    415,
+    () => 'The bytes are not a JPEG, PNG, GIF or WebP image. The name and the declared type do not count.',
+  ),
+  image_invalid: entry(
+    422,
+    (detail: { format: string; reason: string }) =>
+      `The file begins as ${detail.format.toUpperCase()} but is damaged: ${detail.reason}.`,
+  ),
+  image_dimensions: entry(
+    422,
+    (detail: { width: number; height: number; limit: number }) =>
+      `The image measures ${detail.width} × ${detail.height} pixels. ` +
+      `Each side must be at least 1, and both together at most ${detail.limit} pixels.`,
+  ),
+  expires_in_invalid: entry(
+    400,
+    (detail: { limit: number }) =>
+      'expires_in must be a whole number of seconds, at least 1' +
+      (Number.isFinite(detail.limit) ? ` and at most ${detail.limit}.` : '.'),
+  ),
+  cursor_invalid: entry(
+    400,
+    () =>
+      'limit must be a whole number from 1 to 100, and after the id of an image of yours, as the last answer gave it.',
+  ),
+  upload_incomplete: entry(
+    400,
+    () => 'The connection closed before the whole body had arrived. Send it again.',
+  ),
+  upload_stalled: entry(408, () => 'The body stopped arriving. Send it again on a faster connection.'),
+  headers_too_large: entry(431, () => 'The headers of the request are too large.'),
+  transfer_encoding_refused: entry(
+    400,
+    () => 'The body comes in a Transfer-Encoding that is not taken. Send it with Content-Length, or chunked.',
+  ),
+  request_malformed: entry(400, () => 'The request is malformed.'),
+  storage_full: entry(507, () => 'The server has no space left for images. Tell its operator.'),
+  rate_limited: entry(
+    429,
+    (detail: { limit: number; window: number; wait: number }) =>
+      `Too many requests: ${detail.limit} in ${detail.window} seconds are taken. Try again in ${detail.wait} seconds.`,
+  ),
+  quota_exceeded: entry(
+    429,
+    (detail: { limit: number; used: number; bytes: number; wait: number }) =>
+      `The quota of this key is ${detail.limit} bytes, of which ${detail.used} are used; this image has ${detail.bytes}. ` +
+      `Try again in ${detail.wait} seconds.`,
+  ),
+  file_over_quota: entry(
+    413,
+    (detail: { bytes: number; limit: number }) =>
+      `The image has ${detail.bytes} bytes, which is more than the whole quota of this key, ${detail.limit} bytes.`,
+  ),
+  usage_unavailable: entry(
+    503,
+    () => 'How much this key has used cannot be found out now. Try again shortly.',
+  ),
+  store_unavailable: entry(503, () => 'The image store does not answer. Try again shortly.'),
+  internal: entry(
+    500,
+    () => 'Something went wrong on the server. Its log tells what, under this request id.',
+  ),
+} as const
+
+function entry<D extends unknown[]>(status: number, text: (...detail: D) => string) {
+  return { status, text }
+}
