@@ -18,27 +18,31 @@ import { gate } from './limits.ts'
 import { lingering } from './linger.ts'
 import { type ImageName, imagePath } from './name.ts'
 import { describeApi } from './openapi.ts'
+import { openPresign } from './presign.ts'
 import { apiUpload } from './routes/api-upload.ts'
 import { deleteLinks } from './routes/delete-link.ts'
 import type { Deps } from './routes/deps.ts'
 import { files } from './routes/files.ts'
 import { images } from './routes/images.ts'
 import { ownFiles } from './routes/own-files.ts'
+import { presigned } from './routes/presign.ts'
 import { system } from './routes/system.ts'
-import { ObjectNotFound, StorageFull, StoreError } from './store/store.ts'
+import { type IncomingArea, ObjectNotFound, StorageFull, StoreError } from './store/store.ts'
 import { UsageError } from './usage/usage.ts'
 
 /** Seconds in which a request's headers must have arrived. */
 const HEADERS_TIMEOUT = 10
 
-export interface AppOptions extends Omit<Deps, 'now' | 'urlOf' | 'deleteUrlOf'> {
+export interface AppOptions extends Omit<Deps, 'now' | 'urlOf' | 'ownUrlOf' | 'deleteUrlOf' | 'presign'> {
+  /** Where uploads by link arrive; undefined for no such links. */
+  readonly area: IncomingArea | undefined
   readonly log: FastifyBaseLogger
   /** Unix milliseconds; the clock's, unless a test says otherwise. */
   readonly now?: () => number
 }
 
 /** Puts the server together, in the order in which a request meets its parts. It does not listen yet. */
-export async function buildApp({ log, now = Date.now, ...rest }: AppOptions): Promise<FastifyInstance> {
+export async function buildApp({ log, now = Date.now, area, ...rest }: AppOptions): Promise<FastifyInstance> {
   const { config } = rest
   const app = fastify({
     loggerInstance: log,
@@ -65,12 +69,16 @@ export async function buildApp({ log, now = Date.now, ...rest }: AppOptions): Pr
   app.addHook('onListen', async () => {
     base = publicUrlOf(app, config)
   })
+  const ownUrlOf = (name: ImageName) => `${base}${config.uploadPath}/${imagePath(name)}`
   const urlOf = (name: ImageName) =>
     config.s3PublicUrl === undefined
-      ? `${base}${config.uploadPath}/${imagePath(name)}`
+      ? ownUrlOf(name)
       : `${config.s3PublicUrl}/${config.s3.prefix}${name.text}`
+  const uploadUrlOf = (name: ImageName, ticket: string) => `${base}/incoming/${name.text}?ticket=${ticket}`
   const deleteUrlOf = (name: ImageName) => deleteLink(name, { base, secret: rest.secret })
-  const deps: Deps = { ...rest, now, urlOf, deleteUrlOf }
+  const presign = area && openPresign({ ...rest, area, now, uploadUrlOf })
+  const { store } = presign ?? rest
+  const deps: Deps = { ...rest, store, presign, now, urlOf, ownUrlOf, deleteUrlOf }
 
   closeAtStop(app)
   app.decorateRequest('apiKey', undefined)
@@ -92,6 +100,7 @@ export async function buildApp({ log, now = Date.now, ...rest }: AppOptions): Pr
     apiUpload(uploads, deps, mayEnter)
     files(uploads, deps, mayEnter)
     ownFiles(uploads, deps, mayEnter)
+    presigned(uploads, deps, mayEnter)
   })
   images(app, deps)
   deleteLinks(app, deps)
@@ -105,7 +114,7 @@ function corsOptions(origin: '*' | string[]): FastifyCorsOptions {
   const limits = ['Retry-After', 'RateLimit-Limit', 'RateLimit-Remaining', 'RateLimit-Reset']
   return {
     origin,
-    methods: ['GET', 'HEAD', 'POST', 'DELETE'],
+    methods: ['GET', 'HEAD', 'POST', 'PUT', 'DELETE'],
     exposedHeaders: [...exposedHeaders, ...limits],
     maxAge: 86_400,
     strictPreflight: false,
@@ -168,10 +177,10 @@ function logAtEnd(request: FastifyRequest, reply: FastifyReply): void {
   reply.raw.once('close', () => {
     // Without the query; and a link to delete, if it is mangled, may have its token elsewhere.
     const [path = ''] = request.url.split('?')
-    const isLink = path.startsWith('/delete/')
+    const link = ['/delete/', '/incoming/'].find((start) => path.startsWith(start))
     const line = {
       method: request.method,
-      path: isLink ? '/delete/…' : path,
+      path: link === undefined ? path : `${link}…`,
       status: reply.statusCode,
       ms: Math.round(reply.elapsedTime),
       key: request.apiKey?.name,

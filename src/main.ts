@@ -6,11 +6,12 @@ import { type Logger, pino } from 'pino'
 import { buildApp, publicUrlOf } from './app.ts'
 import { type Config, ConfigError, loadConfig, readDotEnv } from './config.ts'
 import { openKeyring } from './keys.ts'
-import { openStore } from './open-store.ts'
+import { openIncomingArea, openStore } from './open-store.ts'
 import { openUsage } from './open-usage.ts'
+import { isLeftover } from './presign/times.ts'
 import { openSecret } from './secret.ts'
 import { openSpool, type Spool } from './spool.ts'
-import { type Store, StoreError } from './store/store.ts'
+import { type IncomingArea, type Store, StoreError } from './store/store.ts'
 import { sweep } from './sweeper.ts'
 import { type Usage, UsageError } from './usage/usage.ts'
 import { firstKeyNotice, unreachableBecause } from './welcome.ts'
@@ -22,8 +23,8 @@ async function start(): Promise<void> {
   readDotEnv()
   const config = loadConfig()
   const log = pino({ level: config.logLevel })
-  const { keyring, secret, spool, store, usage } = await openAll(config, log)
-  const app = await buildApp({ config, store, spool, usage, keyring, secret, log })
+  const { keyring, secret, spool, store, area, usage } = await openAll(config, log)
+  const app = await buildApp({ config, store, area, spool, usage, keyring, secret, log })
   try {
     await app.listen({ host: config.host, port: config.port, listenTextResolver: () => 'listening' })
   } catch (error) {
@@ -44,8 +45,8 @@ async function start(): Promise<void> {
   log.info({ url, store: config.store }, 'ready')
 
   const stopSweeping = new AbortController()
-  void sweepRegularly({ config, store, spool, log, signal: stopSweeping.signal })
-  stopOnSignal({ app, store, spool, usage, config, log, stopSweeping })
+  void sweepRegularly({ config, store, area, spool, log, signal: stopSweeping.signal })
+  stopOnSignal({ app, store, area, spool, usage, config, log, stopSweeping })
 }
 
 async function openAll(config: Config, log: Logger) {
@@ -56,7 +57,9 @@ async function openAll(config: Config, log: Logger) {
     const spool = await openSpool({ dir: join(dataDir, 'tmp'), minFree: config.minFreeSpace, maxAge })
     // What a killed process left is gone before the first request comes in, if its id tells that it is gone.
     await spool.sweep(Date.now())
-    const store = await openStore({ config, spool, onNote: (note) => log.warn(note) })
+    const onNote = onceEach((note) => log.warn(note))
+    const store = await openStore({ config, spool, onNote })
+    const area = await openIncomingArea({ config, spool, onNote })
     if ((await spool.headroom()) < 0)
       log.warn('free space is below MIN_FREE_SPACE: uploads are refused until there is more')
     if (config.store === 's3' && (config.secret === undefined || isOnKeyFile(config)))
@@ -67,7 +70,7 @@ async function openAll(config: Config, log: Logger) {
       log.warn('each replica counts on its own: QUOTA and RATE_LIMIT are for one machine without REDIS_URL')
     // Last, as a key that is made at a first start is shown only if nothing else fails.
     const keyring = await openKeyring(config, { onNote: (note) => log.error(note) })
-    return { secret, spool, store, usage, keyring }
+    return { secret, spool, store, area, usage, keyring }
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (isExpected(error) || code === undefined) throw error
@@ -97,22 +100,34 @@ function explainPort(error: NodeJS.ErrnoException & { port?: number }): Error {
   return error
 }
 
+/** Says each thing once, as two parts of a bucket may have the same to say. */
+function onceEach(say: (note: string) => void): (note: string) => void {
+  const said = new Set<string>()
+  return (note) => {
+    if (!said.has(note)) say(note)
+    said.add(note)
+  }
+}
+
 interface Sweeping {
   readonly config: Config
   readonly store: Store
+  readonly area: IncomingArea | undefined
   readonly spool: Spool
   readonly log: Logger
   readonly signal: AbortSignal
 }
 
-async function sweepRegularly({ config, store, spool, log, signal }: Sweeping): Promise<void> {
+async function sweepRegularly({ config, store, area, spool, log, signal }: Sweeping): Promise<void> {
   if (config.sweepInterval === 0)
     return log.warn('the sweeper is off: expired images are refused but keep their space')
+  const isOver = (key: string, now: number) => isLeftover(key, config, now)
+  const incoming = area && { store: area.store, isOver }
   while (!signal.aborted) {
     const begun = performance.now()
     try {
       const onError = (err: unknown) => log.error({ err }, 'cannot delete an expired image')
-      const result = await sweep({ store, spool, now: Date.now(), onError, signal })
+      const result = await sweep({ store, incoming, spool, now: Date.now(), onError, signal })
       log.info({ ...result, ms: Math.round(performance.now() - begun) }, 'sweep')
     } catch (err) {
       log.error({ err }, 'sweep failed')
@@ -124,6 +139,7 @@ async function sweepRegularly({ config, store, spool, log, signal }: Sweeping): 
 interface Stopping {
   readonly app: FastifyInstance
   readonly store: Store
+  readonly area: IncomingArea | undefined
   readonly spool: Spool
   readonly usage: Usage
   readonly config: Config
@@ -132,7 +148,7 @@ interface Stopping {
 }
 
 /** On SIGTERM, SIGINT or an error that nobody caught: takes nothing new, lets what is under way finish, and ends. */
-function stopOnSignal({ app, store, spool, usage, config, log, stopSweeping }: Stopping): void {
+function stopOnSignal({ app, store, area, spool, usage, config, log, stopSweeping }: Stopping): void {
   const limit = config.stopTimeout * 1000
   closeWithGrace({ delay: limit + 5000, logger: log }, async ({ signal, err }) => {
     if (err) log.fatal({ err }, 'stopping after an error')
@@ -143,6 +159,7 @@ function stopOnSignal({ app, store, spool, usage, config, log, stopSweeping }: S
     clearTimeout(cut)
     await spool.close()
     await store.close()
+    await area?.store.close()
     await usage.close()
     log.info('stopped')
   })
