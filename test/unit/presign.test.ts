@@ -94,6 +94,18 @@ describe('what was sent to the bucket', () => {
     expect(await used()).toEqual({ used: SIZE, reserved: 0 })
   })
 
+  test('is found by whoever looks for it just when another replica has moved it', async () => {
+    const presign = replica()
+    const { name } = await presign.announce(order)
+    await send()
+    const list: Store['list'] = async function* (options) {
+      await presign.store.stat(name.text)
+      yield* incoming.list(options)
+    }
+    const late = replica({ area: { store: { ...incoming, list }, sign: async () => '' } })
+    expect(await late.store.stat(name.text)).toEqual({ size: SIZE })
+  })
+
   test('stays there while the store fails, and is an image afterwards', async () => {
     let isDown = true
     const failing: Store = {
@@ -217,6 +229,15 @@ describe('an image that is deleted', () => {
     expect(await looking).toBeInstanceOf(ObjectNotFound)
     expect(await keysOf(store)).toEqual([])
     await expect(presign.store.stat(name.text)).rejects.toThrow(ObjectNotFound)
+  })
+
+  test('is not even stored for a moment, if its link is used later', async () => {
+    const presign = replica()
+    const { name } = await presign.announce(order)
+    await presign.store.delete(name.text)
+    await send()
+    const put = () => expect.unreachable('it was stored')
+    await expect(replica({ store: { ...store, put } }).store.stat(name.text)).rejects.toThrow(ObjectNotFound)
   })
 
   test('by nobody’s link costs no mark', async () => {
