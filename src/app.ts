@@ -82,6 +82,7 @@ export async function buildApp({ log, now = Date.now, area, ...rest }: AppOption
 
   closeAtStop(app)
   app.decorateRequest('apiKey', undefined)
+  app.decorate('minUploadRate', config.minUploadRate)
   app.addHook('onRequest', async (request, reply) => logAtEnd(request, reply))
   app.addHook('onRequest', refuseOtherEncodings)
   continueWhenWanted(app)
@@ -157,10 +158,8 @@ function answer(request: FastifyRequest, reply: FastifyReply, problem: Problem) 
   if (!hasBody) return reply.send(text)
   // The body may not have been read to its end, so the connection is of no further use.
   reply.header('connection', 'close')
-  const isHeldBack = isHoldingBack(request.raw)
-  return reply
-    .header('content-length', Buffer.byteLength(text))
-    .send(lingering(request.raw, text, { isHeldBack }))
+  const how = { isHeldBack: isHoldingBack(request.raw), isCostly: problem.code === 'body_fragmented' }
+  return reply.header('content-length', Buffer.byteLength(text)).send(lingering(request.raw, text, how))
 }
 
 /** Refuses what would be stored as it came, though its sender means it to be decoded, and what HTTP/1.0 does not know. */

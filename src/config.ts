@@ -68,6 +68,10 @@ const variables = z.object({
   TRUST_PROXY: z.string().transform(proxies).optional(),
   CORS_ORIGIN: z.string().transform(origins).optional(),
   UPLOAD_TIMEOUT: z.string().default('5m').transform(timer),
+  MIN_UPLOAD_RATE: z
+    .string()
+    .default('10KB')
+    .transform(orOff(quantity(SIZE_UNITS))),
   IDLE_TIMEOUT: z.string().default('30s').transform(timer),
   STOP_TIMEOUT: z.string().default('20s').transform(timer),
   LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
@@ -218,6 +222,8 @@ function toConfig(values: Values) {
     /** Origins whose pages may use the API; `*` for all, unset for none. */
     corsOrigin: values.CORS_ORIGIN,
     uploadTimeout: values.UPLOAD_TIMEOUT,
+    /** Bytes a second; 0 for no matter how few. */
+    minUploadRate: values.MIN_UPLOAD_RATE,
     idleTimeout: values.IDLE_TIMEOUT,
     stopTimeout: values.STOP_TIMEOUT,
     logLevel: values.LOG_LEVEL,

@@ -154,7 +154,14 @@ export const ERRORS = {
     400,
     () => 'The connection closed before the whole body had arrived. Send it again.',
   ),
-  upload_stalled: entry(408, () => 'The body stopped arriving. Send it again on a faster connection.'),
+  upload_stalled: entry(
+    408,
+    () => 'The body stopped arriving, or came too slowly. Send it again on a faster connection.',
+  ),
+  body_fragmented: entry(
+    400,
+    () => 'The body comes in far too many tiny pieces. Send it with Content-Length, or in larger chunks.',
+  ),
   headers_too_large: entry(431, () => 'The headers of the request are too large.'),
   transfer_encoding_refused: entry(
     400,
@@ -181,6 +188,10 @@ export const ERRORS = {
   usage_unavailable: entry(
     503,
     () => 'How much this key has used cannot be found out now. Try again shortly.',
+  ),
+  server_busy: entry(
+    503,
+    () => 'The server is as busy as it may be, and has read nothing of this request. Try again shortly.',
   ),
   store_unavailable: entry(503, () => 'The image store does not answer. Try again shortly.'),
   internal: entry(

@@ -14,6 +14,7 @@ const HEADERS: { readonly [code in ErrorCode]?: Readonly<Record<string, string>>
   key_expired: { 'www-authenticate': 'Bearer realm="layover", error="invalid_token"' },
   auth_unavailable: { 'retry-after': '5' },
   usage_unavailable: { 'retry-after': '5' },
+  server_busy: { 'retry-after': '5' },
   store_unavailable: { 'retry-after': '5' },
 }
 

@@ -1,8 +1,8 @@
 import type { FastifyRequest } from 'fastify'
-import { askForBody } from '../connection.ts'
 import { Problem, problem, problemWith } from '../errors.ts'
 import { Base64Decoder } from './base64-decoder.ts'
-import { bodyFailure, type Incoming, isJson, OVERHEAD, type Watch, watchBody } from './incoming.ts'
+import { openBody } from './body.ts'
+import { type Incoming, isJson, OVERHEAD } from './incoming.ts'
 import { JsonMembers, type MemberToken } from './json-members.ts'
 
 /** The member that holds the image. */
@@ -12,8 +12,6 @@ const FIELDS = ['expires_in']
 const LONGEST_FIELD = 100
 /** What a right body looks like, for those who sent another. */
 const EXAMPLE = '{"data":"<the image in base64>"}'
-/** Bytes of the body that are gathered before they are parsed. */
-const WORTH_PARSING = 16 * 1024
 /** What the image may grow by where its slashes are escaped, as some libraries do: one character in 64. With room to spare. */
 const LONGEST_ESCAPES = 9 / 8
 
@@ -39,17 +37,15 @@ export function readBase64(request: FastifyRequest, maxFileSize: number): Incomi
 const encodedSize = (bytes: number) => Math.ceil(Math.ceil(bytes / 3) * 4 * LONGEST_ESCAPES)
 
 async function* decode(
-  { raw }: FastifyRequest,
+  request: FastifyRequest,
   fields: Map<string, string>,
   maxBody: number,
 ): AsyncGenerator<Buffer> {
-  askForBody(raw)
-  const watch = watchBody(raw, maxBody)
   const members = new JsonMembers()
   const image = new Base64Decoder()
   const state: State = { image, fields, hasImage: false }
   try {
-    for await (const chunk of chunks(raw, watch)) {
+    for await (const chunk of openBody(request, maxBody)) {
       for (const member of members.push(chunk)) take(member, state)
       if (members.received - image.received * LONGEST_ESCAPES > OVERHEAD) throw problem('body_too_large')
       const bytes = image.take()
@@ -57,11 +53,10 @@ async function* decode(
     }
     for (const member of members.end()) take(member, state)
     if (!state.hasImage) throw problem('data_missing')
-    if (!raw.complete) throw problem('upload_incomplete')
     yield image.end()
   } catch (error) {
     if (error instanceof Problem) throw error
-    throw bodyFailure(raw, watch) ?? problemWith('json_malformed', { cause: error }, { example: EXAMPLE })
+    throw problemWith('json_malformed', { cause: error }, { example: EXAMPLE })
   }
 }
 
@@ -92,27 +87,4 @@ function take({ name, token }: MemberToken, state: State): void {
     state.hasImage = true
   } else if (token.name === 'stringChunk') image.push(token.value)
   else if (token.name !== 'endString') throw problem('data_missing')
-}
-
-/** The body in pieces that are worth parsing, however small those are that it comes in. Whoever stops reading leaves the rest of them, as the client is still to read why. */
-async function* chunks(raw: FastifyRequest['raw'], watch: Watch): AsyncGenerator<Buffer> {
-  const all = raw.iterator({ destroyOnReturn: false })
-  let [gathered, size]: [Buffer[], number] = [[], 0]
-  try {
-    for (;;) {
-      const next = all.next()
-      watch.begin()
-      const { value, done } = await watch.unlessBroken(next)
-      if (!done) {
-        gathered.push(value)
-        size += value.length
-        if (size < WORTH_PARSING) continue
-      }
-      if (size > 0) yield Buffer.concat(gathered, size)
-      ;[gathered, size] = [[], 0]
-      if (done) return
-    }
-  } finally {
-    all.return?.()
-  }
 }

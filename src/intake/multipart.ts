@@ -1,8 +1,8 @@
 import type { MultipartFile } from '@fastify/multipart'
 import type { FastifyRequest } from 'fastify'
-import { askForBody } from '../connection.ts'
 import { Problem, problem, problemWith } from '../errors.ts'
-import { bodyFailure, type Incoming, OVERHEAD, type Watch, watchBody } from './incoming.ts'
+import { openBody } from './body.ts'
+import { type Incoming, OVERHEAD } from './incoming.ts'
 
 /** The part that holds the image. */
 const FILE_PART = 'file'
@@ -39,11 +39,11 @@ export function refuseTooLarge(maxFileSize: number) {
  */
 export async function readMultipart(request: FastifyRequest, maxFileSize: number): Promise<Incoming> {
   if (!request.isMultipart()) throw problem('multipart_expected')
-  askForBody(request.raw)
   const fields = new Map<string, string>()
   const form = openForm(request, fields, maxFileSize + OVERHEAD)
   const file = await form.nextFile()
   if (file?.fieldname !== FILE_PART) {
+    form.leave()
     const found = [...fields.keys(), ...(file ? [file.fieldname] : [])]
     throw problem('file_missing', { found: found.slice(0, 5) })
   }
@@ -55,49 +55,45 @@ interface Form {
   nextFile(): Promise<MultipartFile | undefined>
   /** Whether all of the message has arrived. */
   isWhole(): boolean
-  readonly watch: Watch
+  /** Reads no more of it. */
+  leave(): void
   /** What any failure while reading means for the client. */
   explain(error: unknown): Problem
 }
 
 function openForm(request: FastifyRequest, fields: Map<string, string>, maxBody: number): Form {
   const { raw } = request
-  const parts = request.parts({ limits })
-  const watch = watchBody(raw, maxBody)
+  const body = Object.assign(openBody(request, maxBody), { headers: raw.headers })
+  // The library reads a request's own stream, of which it wants no more than what every stream has, and the headers.
+  const parts = (Object.create(request, { raw: { value: body } }) as FastifyRequest).parts({ limits })
   return {
-    watch,
-
     isWhole: () => raw.complete,
+    leave: () => body.destroy(),
 
     async nextFile() {
       try {
         for (;;) {
-          const next = parts.next()
-          // Only now does the parser listen.
-          watch.begin()
-          const { value: part, done } = await watch.unlessBroken(next)
+          const { value: part, done } = await parts.next()
           if (done) return undefined
           if (part.type === 'file') return part
           if (!fields.has(part.fieldname)) fields.set(part.fieldname, String(part.value))
         }
       } catch (error) {
+        this.leave()
         throw this.explain(error)
       }
     },
 
     explain(error) {
       if (error instanceof Problem) return error
+      if (body.errored instanceof Problem) return body.errored
       const { code = '' } = error as { code?: string }
-      const broken = bodyFailure(raw, watch)
-      return broken ?? problemWith(REFUSALS[code] ?? 'multipart_malformed', { cause: error })
+      return problemWith(REFUSALS[code] ?? 'multipart_malformed', { cause: error })
     },
   }
 }
 
 async function* readFile(form: Form, { file }: MultipartFile): AsyncGenerator<Buffer> {
-  const { signal } = form.watch
-  const stop = () => file.destroy(signal.reason)
-  signal.addEventListener('abort', stop, { once: true })
   try {
     yield* file
     if (await form.nextFile()) throw problem('too_many_files')
@@ -105,6 +101,6 @@ async function* readFile(form: Form, { file }: MultipartFile): AsyncGenerator<Bu
   } catch (error) {
     throw form.explain(error)
   } finally {
-    signal.removeEventListener('abort', stop)
+    form.leave()
   }
 }

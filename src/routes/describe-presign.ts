@@ -35,6 +35,7 @@ const JSON_REFUSALS = [
   'body_too_large',
   'upload_incomplete',
   'upload_stalled',
+  'body_fragmented',
 ] as const
 
 /** What `/openapi.json` says of uploads by link. */
@@ -111,6 +112,7 @@ export const PRESIGN_SCHEMAS = {
         ...NO_IMAGE,
         'upload_incomplete',
         'upload_stalled',
+        'body_fragmented',
         'body_too_large',
         'store_unavailable',
         'storage_full',

@@ -143,6 +143,7 @@ export const UPLOAD_REFUSALS: readonly ErrorCode[] = [
   'file_empty',
   'upload_incomplete',
   'upload_stalled',
+  'body_fragmented',
   'file_too_large',
   'body_too_large',
   'format_unsupported',

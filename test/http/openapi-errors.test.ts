@@ -133,6 +133,8 @@ const NOT_PROVOKED = [
   'storage_full',
   'upload_incomplete',
   'upload_stalled',
+  // In test/wire/pace.test.ts.
+  'body_fragmented',
   'internal',
   // In test/wire/presign.test.ts.
   'presign_off',

@@ -56,6 +56,7 @@ test('nothing needs to be set', () => {
     trustProxy: undefined,
     corsOrigin: undefined,
     uploadTimeout: 300,
+    minUploadRate: 10 * 1024,
     idleTimeout: 30,
     stopTimeout: 20,
     logLevel: 'info',
@@ -91,6 +92,8 @@ describe('quantities', () => {
     ['MAX_LIFETIME', 'never', { lifetime: 259_200, maxLifetime: Number.POSITIVE_INFINITY }],
     ['SWEEP_INTERVAL', '0', { sweepInterval: 0 }],
     ['MIN_FREE_SPACE', '0', { minFreeSpace: 0 }],
+    ['MIN_UPLOAD_RATE', '0', { minUploadRate: 0 }],
+    ['MIN_UPLOAD_RATE', '1MB', { minUploadRate: 1_048_576 }],
     ['UPLOAD_TIMEOUT', '2H', { uploadTimeout: 7200 }],
   ])('%s can be %s', (name, text, expected) => {
     expect(loadConfig({ [name]: text })).toMatchObject(expected)

@@ -48,6 +48,7 @@ const all: Readonly<Record<ErrorCode, Problem>> = {
   expires_in_invalid: problem('expires_in_invalid', { limit: 259_200 }),
   upload_incomplete: problem('upload_incomplete'),
   upload_stalled: problem('upload_stalled'),
+  body_fragmented: problem('body_fragmented'),
   headers_too_large: problem('headers_too_large'),
   request_malformed: problem('request_malformed'),
   storage_full: problem('storage_full'),
@@ -55,6 +56,7 @@ const all: Readonly<Record<ErrorCode, Problem>> = {
   quota_exceeded: problem('quota_exceeded', { limit: 200, used: 150, bytes: 70, wait: 3600 }),
   file_over_quota: problem('file_over_quota', { bytes: 300, limit: 200 }),
   usage_unavailable: problem('usage_unavailable'),
+  server_busy: problem('server_busy'),
   store_unavailable: problem('store_unavailable'),
   internal: problem('internal'),
 }
@@ -116,6 +118,7 @@ test('a 401 says how to log in, a 503 when to come back, and headers of one answ
   expect(all.key_wrong.headers).toEqual({ 'www-authenticate': expect.stringContaining('invalid_token') })
   expect(all.key_expired.headers).toEqual(all.key_wrong.headers)
   expect(all.auth_unavailable.headers).toEqual({ 'retry-after': '5' })
+  expect(all.server_busy.headers).toEqual({ 'retry-after': '5' })
   expect(problemWith('store_unavailable', { headers: { 'x-more': '1' } }).headers).toEqual({
     'retry-after': '5',
     'x-more': '1',
