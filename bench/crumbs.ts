@@ -1,21 +1,17 @@
-import { readFile } from 'node:fs/promises'
 import { pngOfSize } from '../test/support/images.ts'
 import { uploadOf } from '../test/support/multipart.ts'
+import { cpuSeconds } from '../test/support/process-facts.ts'
 import { startServer } from '../test/support/server.ts'
 import { exchange, requestHead } from '../test/support/socket.ts'
 
 /**
- * CPU time of the server for a megabyte of body that comes in chunks of a byte, by each way in: `node bench/crumbs.ts`.
- *
- * Linux alone.
+ * CPU time of the server for a megabyte of body that comes in chunks of a byte: `node bench/crumbs.ts [SIZE [CHUNK]]`. Linux alone.
  */
 
-const SIZE = Number(process.argv[2] ?? 50_000)
-const CHUNK = Number(process.argv[3] ?? 1)
-/** The unit of CPU time in /proc, on every Linux that Node runs on. */
-const TICKS_PER_SECOND = 100
+/** Of the image, and of each chunk, in bytes. */
+const [SIZE = 45_000, CHUNK = 1] = process.argv.slice(2).map(Number)
 
-await using server = await startServer({ env: { LOG_LEVEL: 'info' } })
+await using server = await startServer()
 const image = pngOfSize(SIZE)
 const form = uploadOf(image)
 const ways = {
@@ -46,15 +42,4 @@ for (const [name, { path, type, body }] of Object.entries(ways)) {
     if (round === 1)
       console.log(`${name}: ${status}, ${seconds.toFixed(2)} s of CPU, ${rate.toFixed(2)} s a MB`)
   }
-}
-
-/** Of all threads of a process, so far. */
-async function cpuSeconds(pid: number): Promise<number> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8')
-  const [user = 0, system = 0] = stat
-    .slice(stat.lastIndexOf(')') + 2)
-    .split(' ')
-    .slice(11, 13)
-    .map(Number)
-  return (user + system) / TICKS_PER_SECOND
 }

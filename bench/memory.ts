@@ -1,6 +1,6 @@
-import { readFile } from 'node:fs/promises'
 import { pngOfSize } from '../test/support/images.ts'
 import { uploadOf } from '../test/support/multipart.ts'
+import { memoryOf } from '../test/support/process-facts.ts'
 import { startServer } from '../test/support/server.ts'
 import { exchange, uploadHead } from '../test/support/socket.ts'
 
@@ -22,17 +22,11 @@ async function upload(): Promise<number> {
   return (await exchange(Number(new URL(server.url).port), head, form.body)).status
 }
 
-/** Megabytes from a line of /proc/PID/status. */
-async function memory(line: 'VmRSS' | 'VmHWM'): Promise<number> {
-  const status = await readFile(`/proc/${server.pid}/status`, 'utf8')
-  return Math.round(Number(new RegExp(`${line}:\\s+(\\d+)`).exec(status)?.[1]) / 1024)
-}
-
-const idle = await memory('VmRSS')
+const idle = await memoryOf(server.pid)
 const begun = performance.now()
 const statuses = await Promise.all(Array.from({ length: UPLOADS }, upload))
 const seconds = (performance.now() - begun) / 1000
-const peak = await memory('VmHWM')
+const peak = await memoryOf(server.pid, 'VmHWM')
 const stored = statuses.filter((status) => status === 200).length
 
 console.log(

@@ -1,10 +1,10 @@
 import { execFile } from 'node:child_process'
-import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { pngOfSize } from '../test/support/images.ts'
 import { uploadMany } from '../test/support/many.ts'
 import { variablesOf } from '../test/support/place.ts'
+import { cpuSeconds } from '../test/support/process-facts.ts'
 import { installedS3, startS3 } from '../test/support/s3-servers.ts'
 import { type ServerProcess, startServer } from '../test/support/server.ts'
 import type { PutLoopResult } from './put-loop.ts'
@@ -20,8 +20,6 @@ const ROUNDS = 5
 const COUNT = 1000
 const SIZE = 50 * 1024
 const CONNECTIONS = 16
-/** The unit of CPU time in /proc, on every Linux that Node runs on. */
-const TICKS_PER_SECOND = 100
 
 interface Round {
   readonly seconds: number
@@ -71,17 +69,6 @@ async function bareLoop(): Promise<Round> {
   const script = join(import.meta.dirname, 'put-loop.ts')
   const { stdout } = await promisify(execFile)(process.execPath, [script, JSON.stringify(loop)])
   return JSON.parse(stdout) as PutLoopResult
-}
-
-/** Of all threads of a process, so far. */
-async function cpuSeconds(pid: number): Promise<number> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8')
-  const [user = 0, system = 0] = stat
-    .slice(stat.lastIndexOf(')') + 2)
-    .split(' ')
-    .slice(11, 13)
-    .map(Number)
-  return (user + system) / TICKS_PER_SECOND
 }
 
 function report(rounds: ReadonlyMap<string, readonly Round[]>): void {

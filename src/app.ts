@@ -10,6 +10,7 @@ import {
   fastify,
   LogController,
 } from 'fastify'
+import { admission } from './admission.ts'
 import type { Config } from './config.ts'
 import { answerBrokenRequest, closeAtStop, continueWhenWanted, isHoldingBack } from './connection.ts'
 import { deleteLink } from './delete-link.ts'
@@ -33,6 +34,12 @@ import { UsageError } from './usage/usage.ts'
 /** Seconds in which a request's headers must have arrived. */
 const HEADERS_TIMEOUT = 10
 
+/**
+ * How much longer a connection is kept that waits for its next request: with the usual IDLE_TIMEOUT, longer than the minute for which
+ * proxies keep theirs. Were we the first to close one, a request could be on its way.
+ */
+const KEPT_LONGER = 2.4
+
 export interface AppOptions extends Omit<Deps, 'now' | 'urlOf' | 'ownUrlOf' | 'deleteUrlOf' | 'presign'> {
   /** Where uploads by link arrive; undefined for no such links. */
   readonly area: IncomingArea | undefined
@@ -50,6 +57,7 @@ export async function buildApp({ log, now = Date.now, area, ...rest }: AppOption
     genReqId: () => randomUUID(),
     requestTimeout: config.uploadTimeout * 1000,
     connectionTimeout: config.idleTimeout * 1000,
+    keepAliveTimeout: KEPT_LONGER * config.idleTimeout * 1000,
     // Node takes the longer of the two for the whole request.
     http: {
       headersTimeout: Math.min(HEADERS_TIMEOUT, config.uploadTimeout) * 1000,
@@ -98,10 +106,11 @@ export async function buildApp({ log, now = Date.now, area, ...rest }: AppOption
     if (config.corsOrigin !== undefined) await uploads.register(cors, corsOptions(config.corsOrigin))
     await uploads.register(multipart)
     const mayEnter = await gate(uploads, deps)
-    apiUpload(uploads, deps, mayEnter)
-    files(uploads, deps, mayEnter)
-    ownFiles(uploads, deps, mayEnter)
-    presigned(uploads, deps, mayEnter)
+    const doors = await admission(uploads, deps)
+    apiUpload(uploads, deps, mayEnter, doors)
+    files(uploads, deps, mayEnter, doors)
+    ownFiles(uploads, deps, mayEnter, doors)
+    presigned(uploads, deps, mayEnter, doors)
   })
   images(app, deps)
   deleteLinks(app, deps)
@@ -143,7 +152,9 @@ function toProblem(error: unknown): Problem {
 
 /** Answers with a problem, in the shape that the address speaks, so that the client gets to read it. */
 function answer(request: FastifyRequest, reply: FastifyReply, problem: Problem) {
-  if (problem.status >= 500) request.log.error({ err: problem.cause ?? problem }, problem.code)
+  // Not one stack for each of a crowd.
+  if (problem.code === 'server_busy') request.log.warn(problem.code)
+  else if (problem.status >= 500) request.log.error({ err: problem.cause ?? problem }, problem.code)
   else request.log.debug({ err: problem.cause }, problem.code)
 
   const shape = request.url.startsWith('/api/') ? asEnvelope : asErrorObject

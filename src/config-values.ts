@@ -55,6 +55,13 @@ export function rate(text: string, context: z.RefinementCtx): RateLimit {
   return { count: Number(count), seconds: timer(duration, context) }
 }
 
+/** Reads a whole number; 0 for no limit. */
+export function count(text: string, context: z.RefinementCtx): number {
+  return /^\d{1,9}$/.test(text)
+    ? Number(text)
+    : refuse(context, `"${text}" is not a whole number, or 0 for none`)
+}
+
 export function port(text: string, context: z.RefinementCtx): number {
   const isPort = /^\d{1,5}$/.test(text) && Number(text) <= 65_535
   return isPort ? Number(text) : refuse(context, `"${text}" is not a port from 0 to 65535`)

@@ -3,6 +3,7 @@ import {
   addressOrOff,
   apiKeys,
   bucketName,
+  count,
   DURATION_UNITS,
   keyPrefix,
   lifetime,
@@ -57,6 +58,11 @@ const variables = z.object({
   MIN_FREE_SPACE: z
     .string()
     .default('100MB')
+    .transform(orOff(quantity(SIZE_UNITS))),
+  MAX_CONCURRENT_UPLOADS: z.string().default('256').transform(count),
+  MAX_MEMORY: z
+    .string()
+    .default('1GB')
     .transform(orOff(quantity(SIZE_UNITS))),
   QUOTA: z
     .string()
@@ -210,6 +216,10 @@ function toConfig(values: Values) {
     /** Base of the keys where images are fetched from the bucket, or a CDN on it, without us; no trailing slash. */
     s3PublicUrl: values.STORE === 's3' ? values.S3_PUBLIC_URL : undefined,
     minFreeSpace: values.MIN_FREE_SPACE,
+    /** Uploads at once; 0 for any number. */
+    maxConcurrentUploads: values.MAX_CONCURRENT_UPLOADS,
+    /** Bytes of the process beyond which it takes no uploads; 0 for any number. */
+    maxMemory: values.MAX_MEMORY,
     /** Bytes that a key may upload within `quotaWindow` seconds; 0 for any number. */
     quota: values.QUOTA,
     quotaWindow: values.QUOTA_WINDOW,

@@ -1,4 +1,5 @@
 import type { FastifyInstance, onRequestAsyncHookHandler } from 'fastify'
+import type { Admission } from '../admission.ts'
 import type { Envelope } from '../errors.ts'
 import { readMultipart, refuseTooLarge } from '../intake/multipart.ts'
 import { refuseBadOptions } from '../intake/options.ts'
@@ -9,9 +10,19 @@ import { EXPIRY_OPTIONS, FORM } from './schemas.ts'
 import { takeUpload } from './take-upload.ts'
 
 /** `POST /api/upload`: one image in, its URL out, in the gateway's envelope. */
-export function apiUpload(app: FastifyInstance, deps: Deps, mayEnter: onRequestAsyncHookHandler): void {
+export function apiUpload(
+  app: FastifyInstance,
+  deps: Deps,
+  mayEnter: onRequestAsyncHookHandler,
+  doors: Admission,
+): void {
   const { config, urlOf } = deps
-  const onRequest = [mayEnter, refuseTooLarge(config.maxFileSize), refuseBadOptions(config)]
+  const onRequest = [
+    mayEnter,
+    refuseTooLarge(config.maxFileSize),
+    refuseBadOptions(config),
+    doors.mayUpload(),
+  ]
 
   app.post('/api/upload', { onRequest, schema: UPLOAD }, async (request, reply): Promise<Envelope> => {
     const incoming = await readMultipart(request, config.maxFileSize)

@@ -114,6 +114,7 @@ export const PRESIGN_SCHEMAS = {
         'upload_stalled',
         'body_fragmented',
         'body_too_large',
+        'server_busy',
         'store_unavailable',
         'storage_full',
         'usage_unavailable',

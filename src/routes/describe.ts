@@ -149,6 +149,7 @@ export const UPLOAD_REFUSALS: readonly ErrorCode[] = [
   'format_unsupported',
   'image_invalid',
   'image_dimensions',
+  'server_busy',
   'store_unavailable',
   'storage_full',
 ]

@@ -1,4 +1,5 @@
 import type { FastifyInstance, onRequestAsyncHookHandler } from 'fastify'
+import type { Admission } from '../admission.ts'
 import { readBase64, refuseTooLargeBase64 } from '../intake/base64.ts'
 import { readMultipart, refuseTooLarge } from '../intake/multipart.ts'
 import { refuseBadOptions } from '../intake/options.ts'
@@ -12,19 +13,27 @@ import { takeUpload, type Uploaded } from './take-upload.ts'
 const UPLOADS = '/v1/files/uploads'
 
 /** The ways in below `/v1/files/uploads`: an image as a form or as base64. */
-export function files(app: FastifyInstance, deps: Deps, mayEnter: onRequestAsyncHookHandler): void {
+export function files(
+  app: FastifyInstance,
+  deps: Deps,
+  mayEnter: onRequestAsyncHookHandler,
+  doors: Admission,
+): void {
   const { config } = deps
   const mayUpload = [mayEnter, refuseBadOptions(config)]
   const answer = ({ name, size, header }: Uploaded) => ({ ...factsOf(name, size, deps), ...header })
 
-  const ofForm = { onRequest: [...mayUpload, refuseTooLarge(config.maxFileSize)], schema: SCHEMAS.form }
+  const ofForm = {
+    onRequest: [...mayUpload, refuseTooLarge(config.maxFileSize), doors.mayUpload()],
+    schema: SCHEMAS.form,
+  }
   app.post(UPLOADS, ofForm, async (request, reply) => {
     const incoming = await readMultipart(request, config.maxFileSize)
     return answer(await takeUpload({ request, reply, incoming }, deps))
   })
 
   const ofJson = {
-    onRequest: [...mayUpload, refuseTooLargeBase64(config.maxFileSize)],
+    onRequest: [...mayUpload, refuseTooLargeBase64(config.maxFileSize), doors.mayUpload()],
     schema: SCHEMAS.base64,
   }
   app.post(`${UPLOADS}/base64`, ofJson, async (request, reply) => {

@@ -1,4 +1,5 @@
 import type { FastifyInstance, onRequestAsyncHookHandler } from 'fastify'
+import type { Admission } from '../admission.ts'
 import { problem } from '../errors.ts'
 import { keyOf } from '../keys.ts'
 import { quotaOf } from '../limits.ts'
@@ -16,7 +17,12 @@ import { clientGone } from './take-upload.ts'
 const PAGE = { usual: 20, most: 100 }
 
 /** What a key may know of what it uploaded, and do with it: `/v1/files/uploads`, the rest of it, and `/v1/files/usage`. */
-export function ownFiles(app: FastifyInstance, deps: Deps, mayEnter: onRequestAsyncHookHandler): void {
+export function ownFiles(
+  app: FastifyInstance,
+  deps: Deps,
+  mayEnter: onRequestAsyncHookHandler,
+  doors: Admission,
+): void {
   const { config, store, usage, secret, now } = deps
 
   app.get('/v1/files/uploads/:id', { onRequest: mayEnter, schema: SCHEMAS.get }, async (request, reply) => {
@@ -44,6 +50,7 @@ export function ownFiles(app: FastifyInstance, deps: Deps, mayEnter: onRequestAs
   app.get('/v1/files/uploads', { onRequest: mayEnter, schema: SCHEMAS.list }, async (request, reply) => {
     const { limit, after } = readPage(request.query as Record<string, unknown>)
     const signal = clientGone(reply)
+    using _place = doors.list()
     const { images, hasMore } = await listOwn(store, {
       keyId: keyOf(request).id,
       signal,
@@ -126,7 +133,7 @@ const SCHEMAS = {
     },
     response: {
       200: json('A page.', { $ref: 'ImageList#' }, NO_STORE),
-      ...refusals('Error', ...ENTRY_REFUSALS, 'cursor_invalid', 'store_unavailable'),
+      ...refusals('Error', ...ENTRY_REFUSALS, 'cursor_invalid', 'server_busy', 'store_unavailable'),
     },
   }),
   usage: describe({

@@ -4,6 +4,7 @@ import type {
   onRequestAsyncHookHandler,
   onRequestHookHandler,
 } from 'fastify'
+import { type Admission, holdPlace } from '../admission.ts'
 import { whileClientWaits } from '../connection.ts'
 import { problem } from '../errors.ts'
 import { FORMATS, type Format } from '../formats.ts'
@@ -27,7 +28,12 @@ const COMPLETE = '/v1/files/uploads/:id/complete'
 const INCOMING = '/incoming/:name'
 
 /** Uploads by link: `POST …/presign` gives one out, a PUT to it sends the image, `POST …/{id}/complete` asks whether it is there. */
-export function presigned(app: FastifyInstance, deps: Deps, mayEnter: onRequestAsyncHookHandler): void {
+export function presigned(
+  app: FastifyInstance,
+  deps: Deps,
+  mayEnter: onRequestAsyncHookHandler,
+  doors: Admission,
+): void {
   const { config, presign, now } = deps
 
   const order = { onRequest: [mayEnter, refuseBadOptions(config)], schema: PRESIGN_SCHEMAS.presign }
@@ -63,9 +69,10 @@ export function presigned(app: FastifyInstance, deps: Deps, mayEnter: onRequestA
     return { ...factsOf(name, size, deps), ...header }
   })
 
-  const taken = { onRequest: refuseOtherUploads(deps), schema: PRESIGN_SCHEMAS.put }
+  const taken = { onRequest: [refuseOtherUploads(deps), doors.mayUpload()], schema: PRESIGN_SCHEMAS.put }
   app.put(INCOMING, taken, async (request, reply) => {
     const { name, ticket } = uploadIn(request, presign)
+    using _place = holdPlace(request)
     const body = readRaw(request, config.maxFileSize)
     await presign?.receive(body, { name, ticket, signal: clientGone(reply) })
     return reply.header('cache-control', 'no-store').send('')

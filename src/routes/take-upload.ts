@@ -1,4 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { holdPlace } from '../admission.ts'
 import { whileClientWaits } from '../connection.ts'
 import { problem } from '../errors.ts'
 import type { Header } from '../formats.ts'
@@ -24,6 +25,7 @@ export async function takeUpload(
   { request, reply, incoming }: { request: FastifyRequest; reply: FastifyReply; incoming: Incoming },
   { config, store, spool, usage, secret, now, deleteUrlOf }: Deps,
 ): Promise<Uploaded> {
+  using _place = holdPlace(request)
   const signal = clientGone(reply)
   await using staged = await stage(incoming.body, { spool, digest: store.digest, ...config })
   const { lifetime } = readOptions(request, incoming.fields, config)

@@ -135,6 +135,8 @@ const NOT_PROVOKED = [
   'upload_stalled',
   // In test/wire/pace.test.ts.
   'body_fragmented',
+  // In test/wire/admission.test.ts.
+  'server_busy',
   'internal',
   // In test/wire/presign.test.ts.
   'presign_off',

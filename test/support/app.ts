@@ -49,6 +49,7 @@ export async function startApp({ env = {}, now, wrap, onLog }: TestAppOptions = 
     DATA_DIR: dir,
     API_KEYS: `tester:${apiKey}`,
     MIN_FREE_SPACE: '0',
+    MAX_MEMORY: '0',
     ...env,
   })
   const spool = await openSpool({ dir: join(dir, 'tmp'), minFree: config.minFreeSpace, maxAge: 3600 })

@@ -1,0 +1,206 @@
+import type { Socket } from 'node:net'
+import { buffer } from 'node:stream/consumers'
+import { afterEach, describe, expect, test } from 'vitest'
+import { authorization, startApp, type TestApp } from '../support/app.ts'
+import { pngOfSize, tinyPng } from '../support/images.ts'
+import { uploadOf } from '../support/multipart.ts'
+import {
+  eventually,
+  exchange,
+  openSocket,
+  parseResponse,
+  requestHead,
+  uploadHead,
+} from '../support/socket.ts'
+
+let app: TestApp
+afterEach(() => app[Symbol.asyncDispose]())
+
+const FILES = '/v1/files/uploads'
+const form = uploadOf(tinyPng)
+const large = uploadOf(pngOfSize(300_000))
+
+const upload = () => exchange(app.port, uploadHead(form, authorization), form.body)
+
+/** An upload that has begun and goes on when its socket is told to. */
+async function begin(): Promise<Socket> {
+  const socket = await openSocket(app.port)
+  const head = uploadHead(large, authorization, { Expect: '100-continue' })
+  socket.write(head)
+  // Once it is let in, it is asked for its body.
+  const first = await new Promise<Buffer>((resolve) => socket.once('data', resolve))
+  expect(String(first)).toMatch(/^HTTP\/1.1 100 /)
+  socket.write(large.body.subarray(0, 200_000))
+  return socket
+}
+
+async function link(): Promise<string> {
+  const response = await fetch(`${app.url}${FILES}/presign`, {
+    method: 'POST',
+    headers: { authorization, 'content-type': 'application/json' },
+    body: JSON.stringify({ content_type: 'image/png', size: tinyPng.length }),
+  })
+  const url = new URL(((await response.json()) as { upload_url: string }).upload_url)
+  return url.pathname + url.search
+}
+
+/** The answer to a head whose body waits to be asked for: nothing else comes before it. */
+async function answerTo(line: string, type: string) {
+  const socket = await openSocket(app.port)
+  const headers = { Authorization: authorization, 'Content-Type': type, 'Content-Length': tinyPng.length }
+  socket.write(requestHead(line, { ...headers, Expect: '100-continue' }))
+  const bytes = await buffer(socket)
+  const { status, headers: answered, body } = parseResponse(bytes)
+  const isAsked = bytes.includes('100 Continue')
+  return { isAsked, status, retryAfter: answered['retry-after'], text: String(body) }
+}
+
+describe('with as many uploads as MAX_CONCURRENT_UPLOADS', () => {
+  const busy = {
+    isAsked: false,
+    status: 503,
+    retryAfter: expect.stringMatching(/^\d+$/),
+    text: expect.stringMatching(/as busy as it may be/),
+  }
+
+  test('every way in answers 503 before the body comes, and all else goes on', async () => {
+    app = await startApp({ env: { MAX_CONCURRENT_UPLOADS: '2', S3_PRESIGN_ENDPOINT: 'off' } })
+    const stored = JSON.parse(String((await upload()).body)).data
+    const put = await link()
+    const sockets = [await begin(), await begin()]
+    expect(await answerTo('POST /api/upload', form.contentType)).toEqual(busy)
+    expect(await answerTo(`POST ${FILES}`, form.contentType)).toEqual(busy)
+    expect(await answerTo(`POST ${FILES}/base64`, 'application/json')).toEqual(busy)
+    expect(await answerTo(`PUT ${put}`, 'image/png')).toEqual(busy)
+    // Those without a key learn nothing of it.
+    expect((await exchange(app.port, uploadHead(form, 'Bearer wrong'), form.body)).status).toBe(401)
+    for (const path of ['/healthz', new URL(stored).pathname, FILES]) {
+      const { status } = await fetch(app.url + path, { headers: { authorization } })
+      expect({ path, status }).toEqual({ path, status: 200 })
+    }
+    for (const socket of sockets) socket.destroy()
+  })
+
+  const ends: Record<string, (socket: Socket) => void> = {
+    'it is stored': (socket) => socket.write(large.body.subarray(200_000)),
+    'its client leaves': (socket) => socket.destroy(),
+    'its connection is reset': (socket) => socket.resetAndDestroy(),
+    'it stalls': () => {},
+    'it ends early': (socket) => socket.end(),
+    'its form is malformed': (socket) => socket.write(Buffer.alloc(large.body.length - 200_000)),
+  }
+
+  test.each(Object.keys(ends))('the place is free again when %s', async (how) => {
+    app = await startApp({ env: { MAX_CONCURRENT_UPLOADS: '1', IDLE_TIMEOUT: '1s' } })
+    // More often than there are places, so that one that is given back twice would show.
+    for (let round = 0; round < 3; round += 1) {
+      const socket = await begin()
+      expect((await upload()).status).toBe(503)
+      ends[how]?.(socket)
+      await eventually(async () => (await upload()).status === 200)
+    }
+    const socket = await begin()
+    expect((await upload()).status).toBe(503)
+    socket.destroy()
+  })
+
+  test('the place of a client that left is kept as long as its bytes are', async () => {
+    let release = () => {}
+    const held = new Promise<void>((resolve) => {
+      release = resolve
+    })
+    let isPutting = false
+    app = await startApp({
+      env: { MAX_CONCURRENT_UPLOADS: '1' },
+      wrap: (store) => ({
+        ...store,
+        async put(...call) {
+          if (!isPutting) {
+            isPutting = true
+            await held
+          }
+          return store.put(...call)
+        },
+      }),
+    })
+    const socket = await begin()
+    socket.write(large.body.subarray(200_000))
+    await eventually(() => isPutting)
+    socket.destroy()
+    await new Promise((resolve) => setTimeout(resolve, 200))
+    expect((await upload()).status).toBe(503)
+    release()
+    await eventually(async () => (await upload()).status === 200)
+  })
+
+  test('0 is for any number', async () => {
+    app = await startApp({ env: { MAX_CONCURRENT_UPLOADS: '0' } })
+    const sockets = await Promise.all(Array.from({ length: 300 }, begin))
+    expect((await upload()).status).toBe(200)
+    for (const socket of sockets) socket.destroy()
+  })
+})
+
+test('with more memory than MAX_MEMORY, uploads are 503 and images are served', async () => {
+  // It is looked at once a second.
+  app = await startApp({ env: { MAX_MEMORY: '1MB' } })
+  const first = await upload()
+  const path = first.status === 200 ? new URL(JSON.parse(String(first.body)).data).pathname : '/healthz'
+  await eventually(async () => (await upload()).status === 503)
+  expect(await answerTo(`POST ${FILES}`, form.contentType)).toMatchObject({
+    status: 503,
+    text: expect.stringContaining('"code":"server_busy"'),
+  })
+  expect((await fetch(app.url + path)).status).toBe(200)
+  expect((await fetch(`${app.url}/healthz`)).status).toBe(200)
+})
+
+test('while the event loop is far behind, uploads are 503 and images are served', async () => {
+  app = await startApp()
+  const path = new URL(JSON.parse(String((await upload()).body)).data).pathname
+  let isHogging = true
+  const hog = () => {
+    const end = performance.now() + 1200
+    while (performance.now() < end) {
+      // Nothing else gets to run.
+    }
+    if (isHogging) setImmediate(hog)
+  }
+  hog()
+  // Each step of an answer takes another second now.
+  await eventually(async () => {
+    const [refused, image] = await Promise.all([upload(), fetch(app.url + path)])
+    expect(image.status).toBe(200)
+    return refused.status === 503
+  }, 20_000)
+  isHogging = false
+  await eventually(async () => (await upload()).status === 200)
+})
+
+test('a fifth list at once is 503, and the next is read when one is done', async () => {
+  let release = () => {}
+  const held = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  let reading = 0
+  app = await startApp({
+    wrap: (store) => ({
+      ...store,
+      async *list(options) {
+        reading += 1
+        await held
+        yield* store.list(options)
+      },
+    }),
+  })
+  const list = () => fetch(app.url + FILES, { headers: { authorization } })
+  const four = Array.from({ length: 4 }, list)
+  await eventually(() => reading === 4)
+  const fifth = await list()
+  expect(fifth.status).toBe(503)
+  expect(fifth.headers.get('retry-after')).toMatch(/^\d+$/)
+  expect(await fifth.json()).toMatchObject({ error: { code: 'server_busy' } })
+  release()
+  expect((await Promise.all(four)).map(({ status }) => status)).toEqual([200, 200, 200, 200])
+  expect((await list()).status).toBe(200)
+})
