@@ -14,7 +14,7 @@ import { openSlowClients } from '../test/support/slow-clients.ts'
 
 const [ROUNDS, COUNT, EACH, LIMIT] = [3, 400, 500, 5]
 
-await using server = await startServer({ env: { MAX_CONCURRENT_UPLOADS: '1000', LOG_LEVEL: 'warn' } })
+await using server = await startServer({ env: { MAX_CONCURRENT_UPLOADS: '1000' } })
 const authorization = `Bearer ${server.key()}`
 const port = Number(new URL(server.url).port)
 const agent = new Agent({ keepAlive: true, maxSockets: 4 })

@@ -9,8 +9,9 @@ import { StorageFull, storeFailure } from './store/store.ts'
 /** How late the event loop may be on average, in milliseconds, before uploads are refused. */
 const MOST_DELAY = 1000
 
-/** Lists that are read at once: each reads the names of all images. */
+/** Lists that are read at once, as each reads the names of all images, and that wait for their turn. */
 const MOST_LISTS = 4
+const MOST_WAITING = 64
 
 export interface AdmissionOptions {
   readonly config: Pick<Config, 'maxConcurrentUploads' | 'maxMemory' | 'maxFileSize' | 'minFreeSpace'>
@@ -25,8 +26,11 @@ export interface Admission {
    */
   mayUpload(options?: { bytes: number }): onRequestAsyncHookHandler
 
-  /** Lets in one list; to be disposed of when it has been read. Throws `server_busy`. */
-  list(): Disposable
+  /**
+   * Resolves when it is the turn of one more list; to be disposed of when it has been read. Rejects with `server_busy` if too many wait,
+   * and with the signal's reason.
+   */
+  list(signal: AbortSignal): Promise<Disposable>
 }
 
 /** What an upload holds: one of the places, and so many bytes of the free space. It is free when all who hold it have let go. */
@@ -71,7 +75,7 @@ export async function admission(
     maxRssBytes: maxMemory,
     pressureHandler: () => {},
   })
-  let [uploads, promised, lists] = [0, 0, 0]
+  let [uploads, promised] = [0, 0]
 
   /** Rejects unless all that has been promised up to now, this upload's bytes included, fits on the disk. */
   async function refuseWithoutRoom(bytes: number): Promise<void> {
@@ -112,14 +116,36 @@ export async function admission(
       }
     },
 
-    list() {
-      if (lists >= MOST_LISTS) throw problem('server_busy')
-      lists += 1
-      return {
-        [Symbol.dispose]: () => {
-          lists -= 1
-        },
-      }
+    list: turns(),
+  }
+}
+
+/** Lets few go on at once, and the others when it is their turn. */
+function turns(): Admission['list'] {
+  const waiting = new Set<() => void>()
+  let running = 0
+  const turn = {
+    [Symbol.dispose]: () => {
+      const [next] = waiting
+      // Handed on, so that nobody else can come between.
+      if (next === undefined) running -= 1
+      else next()
     },
+  }
+
+  return async (signal) => {
+    signal.throwIfAborted()
+    if (running >= MOST_LISTS) {
+      if (waiting.size >= MOST_WAITING) throw problem('server_busy')
+      await new Promise<void>((resolve, reject) => {
+        const go = () => {
+          waiting.delete(go)
+          resolve()
+        }
+        waiting.add(go)
+        signal.addEventListener('abort', () => waiting.delete(go) && reject(signal.reason), { once: true })
+      })
+    } else running += 1
+    return turn
   }
 }

@@ -50,7 +50,7 @@ export function ownFiles(
   app.get('/v1/files/uploads', { onRequest: mayEnter, schema: SCHEMAS.list }, async (request, reply) => {
     const { limit, after } = readPage(request.query as Record<string, unknown>)
     const signal = clientGone(reply)
-    using _place = doors.list()
+    using _turn = await doors.list(signal)
     const { images, hasMore } = await listOwn(store, {
       keyId: keyOf(request).id,
       signal,

@@ -16,14 +16,14 @@ export interface SlowClientsOptions {
 
 /** Clients that take their time. Disposing of them ends them. */
 export interface SlowClients extends Disposable {
-  /** How many of them the server has not cut yet. */
+  /** How many of them do not know that they have been cut: one that does not read never learns it. */
   open(): number
 }
 
 /** Milliseconds between the bytes of one that drips. */
 const DRIP = 2000
-/** Connections that are opened at once, so that none waits to be accepted. */
-const AT_ONCE = 100
+/** Connections of a kind that are opened at once, so that none waits long to be accepted. */
+const AT_ONCE = 50
 
 /** Opens clients that stop within their headers, that drip a body, that stop reading an image, and that keep a connection for nothing. */
 export async function openSlowClients(options: SlowClientsOptions): Promise<SlowClients> {
@@ -40,9 +40,11 @@ export async function openSlowClients(options: SlowClientsOptions): Promise<Slow
     })
     kind(socket, options)
   }
-  for (const kind of [halfHeaders, drip, stopReading, keepAlive])
+  const open = async (kind: Kind) => {
     for (let opened = 0; opened < each; opened += AT_ONCE)
       await Promise.all(Array.from({ length: Math.min(AT_ONCE, each - opened) }, () => begin(kind)))
+  }
+  await Promise.all([halfHeaders, drip, stopReading, keepAlive].map(open))
   return {
     open: () => sockets.size,
     [Symbol.dispose]: () => {
@@ -75,9 +77,6 @@ const drip: Kind = (socket, { authorization }) => {
 const stopReading: Kind = (socket, { imagePath }) => {
   socket.pause()
   socket.write(requestHead(`GET ${imagePath}`))
-  // It learns of its end only by writing, as it does not read.
-  const timer = setInterval(() => socket.write('\r\n'), DRIP)
-  socket.once('close', () => clearInterval(timer))
 }
 
 const keepAlive: Kind = (socket) => {
