@@ -14,6 +14,7 @@ import type { Config } from './config.ts'
 import { answerBrokenRequest, closeAtStop, continueWhenWanted, isHoldingBack } from './connection.ts'
 import { deleteLink } from './delete-link.ts'
 import { asEnvelope, asErrorObject, Problem, problem, problemWith } from './errors.ts'
+import { machineNetwork, type Network } from './intake/remote/network.ts'
 import { gate } from './limits.ts'
 import { lingering } from './linger.ts'
 import { type ImageName, imagePath } from './name.ts'
@@ -33,16 +34,25 @@ import { UsageError } from './usage/usage.ts'
 /** Seconds in which a request's headers must have arrived. */
 const HEADERS_TIMEOUT = 10
 
-export interface AppOptions extends Omit<Deps, 'now' | 'urlOf' | 'ownUrlOf' | 'deleteUrlOf' | 'presign'> {
+export interface AppOptions
+  extends Omit<Deps, 'now' | 'urlOf' | 'ownUrlOf' | 'deleteUrlOf' | 'presign' | 'network'> {
   /** Where uploads by link arrive; undefined for no such links. */
   readonly area: IncomingArea | undefined
   readonly log: FastifyBaseLogger
   /** Unix milliseconds; the clock's, unless a test says otherwise. */
   readonly now?: () => number
+  /** The machine's, unless a test says otherwise. */
+  readonly network?: Network
 }
 
 /** Puts the server together, in the order in which a request meets its parts. It does not listen yet. */
-export async function buildApp({ log, now = Date.now, area, ...rest }: AppOptions): Promise<FastifyInstance> {
+export async function buildApp({
+  log,
+  now = Date.now,
+  network = machineNetwork,
+  area,
+  ...rest
+}: AppOptions): Promise<FastifyInstance> {
   const { config } = rest
   const app = fastify({
     loggerInstance: log,
@@ -78,7 +88,7 @@ export async function buildApp({ log, now = Date.now, area, ...rest }: AppOption
   const deleteUrlOf = (name: ImageName) => deleteLink(name, { base, secret: rest.secret })
   const presign = area && openPresign({ ...rest, area, now, uploadUrlOf })
   const { store } = presign ?? rest
-  const deps: Deps = { ...rest, store, presign, now, urlOf, ownUrlOf, deleteUrlOf }
+  const deps: Deps = { ...rest, store, presign, now, network, urlOf, ownUrlOf, deleteUrlOf }
 
   closeAtStop(app)
   app.decorateRequest('apiKey', undefined)

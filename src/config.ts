@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import {
   addressOrOff,
+  allowances,
   apiKeys,
   bucketName,
   DURATION_UNITS,
@@ -58,6 +59,9 @@ const variables = z.object({
     .string()
     .default('100MB')
     .transform(orOff(quantity(SIZE_UNITS))),
+  URL_FETCH: z.enum(['on', 'off']).default('on'),
+  URL_FETCH_ALLOW: z.string().transform(allowances).optional(),
+  URL_FETCH_TIMEOUT: z.string().default('20s').transform(timer),
   QUOTA: z
     .string()
     .default('0')
@@ -206,6 +210,13 @@ function toConfig(values: Values) {
     /** Base of the keys where images are fetched from the bucket, or a CDN on it, without us; no trailing slash. */
     s3PublicUrl: values.STORE === 's3' ? values.S3_PUBLIC_URL : undefined,
     minFreeSpace: values.MIN_FREE_SPACE,
+    /** Images that are fetched from elsewhere. */
+    urlFetch: {
+      isOn: values.URL_FETCH === 'on',
+      /** What may be reached besides public addresses. */
+      allow: values.URL_FETCH_ALLOW ?? [],
+      timeout: values.URL_FETCH_TIMEOUT,
+    },
     /** Bytes that a key may upload within `quotaWindow` seconds; 0 for any number. */
     quota: values.QUOTA,
     quotaWindow: values.QUOTA_WINDOW,

@@ -61,6 +61,30 @@ export const BASE64 = {
   },
 }
 
+/** The body of an upload by URL. */
+export const BY_URL = {
+  content: {
+    'application/json': {
+      schema: {
+        type: 'object',
+        required: ['url'],
+        properties: {
+          url: {
+            type: 'string',
+            format: 'uri',
+            maxLength: 2048,
+            description: 'An http or https URL of a public host, on port 80 or 443.',
+          },
+          filename: { type: 'string', description: 'Not used.' },
+          purpose: { type: 'string', description: 'Not used.' },
+          expires_in: EXPIRES_IN,
+        },
+        example: { url: 'https://example.com/photo.jpg', expires_in: 3600 },
+      },
+    },
+  },
+}
+
 const date = (description: string) => ({ type: 'string', format: 'date-time', description })
 
 const FACTS = {

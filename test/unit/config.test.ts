@@ -49,6 +49,7 @@ test('nothing needs to be set', () => {
     s3Presign: { endpoint: undefined, credentials: undefined, prefix: 'incoming/' },
     s3PublicUrl: undefined,
     minFreeSpace: 100 * 1024 * 1024,
+    urlFetch: { isOn: true, allow: [], timeout: 20 },
     quota: 0,
     quotaWindow: 86_400,
     rateLimit: { count: 0, seconds: 1 },
@@ -359,6 +360,48 @@ describe('CORS_ORIGIN', () => {
       expect(faultsOf({ CORS_ORIGIN: text }).message).toMatch(/CORS_ORIGIN: /)
     },
   )
+})
+
+describe('URL_FETCH_ALLOW', () => {
+  test.each([
+    ['images.internal', [{ host: 'images.internal' }]],
+    ['Intranet., b_1.test:8080', [{ host: 'intranet' }, { host: 'b_1.test', port: 8080 }]],
+    ['bücher.example', [{ host: 'xn--bcher-kva.example' }]],
+    ['127.0.0.1', [{ range: '127.0.0.1/32' }]],
+    ['127.0.0.1:9000,10.0.0.0/8', [{ range: '127.0.0.1/32', port: 9000 }, { range: '10.0.0.0/8' }]],
+    ['::1', [{ range: '::1/128' }]],
+    ['[::1]', [{ range: '::1/128' }]],
+    ['[::1]:9000', [{ range: '::1/128', port: 9000 }]],
+    ['fd00::/8, [fd00::/8]:81', [{ range: 'fd00::/8' }, { range: 'fd00::/8', port: 81 }]],
+  ])('%s is %j', (text, value) => {
+    expect(loadConfig({ URL_FETCH_ALLOW: text }).urlFetch.allow).toEqual(value)
+  })
+
+  test.each([
+    ...['*', '*.internal', 'http://images.internal', 'images.internal/', 'images.internal,', 'a b', '.'],
+    ...['images.internal:0', 'images.internal:99999', 'images.internal:http', 'user@images.internal'],
+    ...[
+      '0.0.0.0/0',
+      '::/0',
+      '10.0.0.0/99',
+      '10.0/8',
+      '127.1',
+      '2130706433',
+      '[images.internal]',
+      '[::1',
+      '::1%lo',
+    ],
+  ])('%s is refused', (text) => {
+    expect(faultsOf({ URL_FETCH_ALLOW: text }).message).toMatch(/URL_FETCH_ALLOW: /)
+  })
+})
+
+test('URL_FETCH and URL_FETCH_TIMEOUT', () => {
+  expect(loadConfig({ URL_FETCH: 'off', URL_FETCH_TIMEOUT: '1m' }).urlFetch).toEqual({
+    ...{ isOn: false, allow: [], timeout: 60 },
+  })
+  expect(faultsOf({ URL_FETCH: 'yes' }).message).toContain('URL_FETCH: ')
+  expect(faultsOf({ URL_FETCH_TIMEOUT: '0' }).message).toContain('URL_FETCH_TIMEOUT: ')
 })
 
 test('keys come from one place: API_KEYS and AUTH_UPSTREAM_URL together are refused', () => {
