@@ -16,8 +16,10 @@ import { deleteLink } from './delete-link.ts'
 import { asEnvelope, asErrorObject, Problem, problem, problemWith } from './errors.ts'
 import { gate } from './limits.ts'
 import { lingering } from './linger.ts'
+import type { Metrics } from './metrics/metrics.ts'
 import { type ImageName, imagePath } from './name.ts'
 import { describeApi } from './openapi.ts'
+import { logAtEnd } from './request-log.ts'
 import { apiUpload } from './routes/api-upload.ts'
 import { deleteLinks } from './routes/delete-link.ts'
 import type { Deps } from './routes/deps.ts'
@@ -33,12 +35,19 @@ const HEADERS_TIMEOUT = 10
 
 export interface AppOptions extends Omit<Deps, 'now' | 'urlOf' | 'deleteUrlOf'> {
   readonly log: FastifyBaseLogger
+  /** Watches the requests, if anybody wants to know. */
+  readonly metrics?: Pick<Metrics, 'watch'> | undefined
   /** Unix milliseconds; the clock's, unless a test says otherwise. */
   readonly now?: () => number
 }
 
 /** Puts the server together, in the order in which a request meets its parts. It does not listen yet. */
-export async function buildApp({ log, now = Date.now, ...rest }: AppOptions): Promise<FastifyInstance> {
+export async function buildApp({
+  log,
+  metrics,
+  now = Date.now,
+  ...rest
+}: AppOptions): Promise<FastifyInstance> {
   const { config } = rest
   const app = fastify({
     loggerInstance: log,
@@ -73,7 +82,8 @@ export async function buildApp({ log, now = Date.now, ...rest }: AppOptions): Pr
   const deps: Deps = { ...rest, now, urlOf, deleteUrlOf }
 
   closeAtStop(app)
-  app.decorateRequest('apiKey', undefined)
+  for (const fact of ['apiKey', 'taken', 'failure']) app.decorateRequest(fact, undefined)
+  metrics?.watch(app)
   app.addHook('onRequest', async (request, reply) => logAtEnd(request, reply))
   app.addHook('onRequest', refuseOtherEncodings)
   continueWhenWanted(app)
@@ -133,6 +143,7 @@ function toProblem(error: unknown): Problem {
 
 /** Answers with a problem, in the shape that the address speaks, so that the client gets to read it. */
 function answer(request: FastifyRequest, reply: FastifyReply, problem: Problem) {
+  request.failure = problem.code
   if (problem.status >= 500) request.log.error({ err: problem.cause ?? problem }, problem.code)
   else request.log.debug({ err: problem.cause }, problem.code)
 
@@ -160,23 +171,4 @@ async function refuseOtherEncodings({ raw }: FastifyRequest): Promise<void> {
   if (encoding === undefined) return
   if (encoding.trim().toLowerCase() !== 'chunked' || raw.httpVersion === '1.0')
     throw problem('transfer_encoding_refused')
-}
-
-/** One line a request, when its connection is done with it. The query is left out, as it may hold what nobody should see. */
-function logAtEnd(request: FastifyRequest, reply: FastifyReply): void {
-  reply.header('x-request-id', request.id)
-  reply.raw.once('close', () => {
-    // Without the query; and a link to delete, if it is mangled, may have its token elsewhere.
-    const [path = ''] = request.url.split('?')
-    const isLink = path.startsWith('/delete/')
-    const line = {
-      method: request.method,
-      path: isLink ? '/delete/…' : path,
-      status: reply.statusCode,
-      ms: Math.round(reply.elapsedTime),
-      key: request.apiKey?.name,
-    }
-    if (reply.raw.writableFinished) request.log.info(line, 'request')
-    else request.log.info(line, 'request, client gone before the end of the answer')
-  })
 }
