@@ -14,10 +14,11 @@ import type { Config } from './config.ts'
 import { answerBrokenRequest, closeAtStop, continueWhenWanted, isHoldingBack } from './connection.ts'
 import { deleteLink } from './delete-link.ts'
 import { asEnvelope, asErrorObject, Problem, problem, problemWith } from './errors.ts'
+import { imageUrl } from './image-url.ts'
 import { gate } from './limits.ts'
 import { lingering } from './linger.ts'
 import type { Metrics } from './metrics/metrics.ts'
-import { type ImageName, imagePath } from './name.ts'
+import type { ImageName } from './name.ts'
 import { describeApi } from './openapi.ts'
 import { logAtEnd } from './request-log.ts'
 import { apiUpload } from './routes/api-upload.ts'
@@ -74,10 +75,7 @@ export async function buildApp({
   app.addHook('onListen', async () => {
     base = publicUrlOf(app, config)
   })
-  const urlOf = (name: ImageName) =>
-    config.s3PublicUrl === undefined
-      ? `${base}${config.uploadPath}/${imagePath(name)}`
-      : `${config.s3PublicUrl}/${config.s3.prefix}${name.text}`
+  const urlOf = (name: ImageName) => imageUrl(name, base, config)
   const deleteUrlOf = (name: ImageName) => deleteLink(name, { base, secret: rest.secret })
   const deps: Deps = { ...rest, now, urlOf, deleteUrlOf }
 

@@ -35,7 +35,7 @@ export const FORM = {
 }
 
 /** The smallest PNG that decodes, to try things with. */
-const TINY_PNG =
+export const TINY_PNG =
   'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAACklEQVR4nGMAAQAABQABDQottAAAAABJRU5ErkJggg=='
 
 /** The body of an upload as base64. */
