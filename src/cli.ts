@@ -26,6 +26,8 @@ async function run([command, ...args]: readonly string[]): Promise<void> {
 
 async function diagnose(): Promise<void> {
   const print = (line: string) => process.stdout.write(`${line}\n`)
+  // Whoever reads may leave, as `head` does; what was put into the store is taken out all the same.
+  process.stdout.on('error', () => {})
   readDotEnv()
   try {
     const config = loadConfig()

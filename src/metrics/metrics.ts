@@ -1,4 +1,4 @@
-import { collectDefaultMetrics, Gauge, Registry } from '@prometheus-io/client'
+import { Gauge, Registry } from '@prometheus-io/client'
 import type { FastifyInstance } from 'fastify'
 import type { CheckName, Readiness } from '../readiness.ts'
 import type { Spool } from '../spool.ts'
@@ -7,6 +7,7 @@ import type { SweepResult } from '../sweeper.ts'
 import type { Usage } from '../usage/usage.ts'
 import { callMetrics } from './calls.ts'
 import { type Listener, listenForMetrics } from './listener.ts'
+import { processMetrics } from './process.ts'
 import { requestMetrics } from './requests.ts'
 import { sweepMetrics } from './sweeps.ts'
 
@@ -29,7 +30,7 @@ export interface Metrics {
 /** `now` is Unix milliseconds. */
 export function openMetrics({ now = Date.now }: { now?: () => number } = {}): Metrics {
   const registry = new Registry()
-  collectDefaultMetrics({ register: registry })
+  processMetrics(registry)
   return {
     ...callMetrics(registry),
     sweep: sweepMetrics(registry, now),

@@ -21,11 +21,12 @@ export function requestMetrics(registry: Registry): (app: FastifyInstance) => vo
   const { requests, problems, received, sent, inFlight, ...ofKind } = instruments(registry)
 
   function begin(request: FastifyRequest, reply: FastifyReply): void {
-    const kind = kindOf(request)
+    // Once, as each look makes a copy.
+    const { url: route = 'none' } = request.routeOptions
+    const kind = kindOf(request.method, route)
     const { socket } = request.raw
     inFlight.inc({ kind })
     reply.raw.once('close', () => {
-      const route = routeOf(request)
       inFlight.dec({ kind })
       const method = METHODS.has(request.method) ? request.method : 'other'
       requests.inc({ route, method, status: reply.statusCode })
@@ -33,14 +34,13 @@ export function requestMetrics(registry: Registry): (app: FastifyInstance) => vo
       const traffic = trafficOf(socket)
       received.inc({ route }, traffic.received)
       sent.inc({ route }, traffic.sent)
-      if (kind === 'upload') countUpload(request, reply)
+      if (kind === 'upload') countUpload(request, reply, route)
       if (kind === 'download') countDownload(request, reply)
     })
   }
 
-  function countUpload(request: FastifyRequest, reply: FastifyReply): void {
+  function countUpload(request: FastifyRequest, reply: FastifyReply, route: string): void {
     const { uploads, uploadBytes, uploadTime } = ofKind
-    const route = routeOf(request)
     const id = reply.getHeader('x-layover-id')
     const format = (typeof id === 'string' ? parseId(id)?.format : undefined) ?? 'none'
     // Whoever leaves before the answer has no image, whatever would have come of it.
@@ -95,13 +95,10 @@ function instruments(registry: Registry) {
   }
 }
 
-function kindOf({ method, routeOptions: { url = '' } }: FastifyRequest): Kind {
-  if (/^\/(api\/upload|v1\/files\/uploads)/.test(url)) return /^(POST|PUT)$/.test(method) ? 'upload' : 'other'
-  return url.endsWith('/:year/:month/:name') && /^(GET|HEAD)$/.test(method) ? 'download' : 'other'
-}
-
-function routeOf({ routeOptions: { url = 'none' } }: FastifyRequest): string {
-  return url
+function kindOf(method: string, route: string): Kind {
+  if (/^\/(api\/upload|v1\/files\/uploads)/.test(route))
+    return /^(POST|PUT)$/.test(method) ? 'upload' : 'other'
+  return route.endsWith('/:year/:month/:name') && /^(GET|HEAD)$/.test(method) ? 'download' : 'other'
 }
 
 /** "failed" is the server's fault, "refused" the client's, and "broken_off" nobody knows whose. */
