@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config'
 import { installedS3 } from './test/support/s3-servers.ts'
 
 /** Tests that run once more on each S3 server: whatever a client can see, and the store itself. */
-const ON_S3 = ['test/store/s3.test.ts', 'test/{http,wire,e2e}/**/*.test.ts']
+const ON_S3 = ['test/store/s3.test.ts', 'test/store/s3-links.test.ts', 'test/{http,wire,e2e}/**/*.test.ts']
 /** Tests that bring a store of their own. */
 const NOT_ON_S3 = ['test/wire/store-trouble.test.ts', 'test/wire/s3-trouble.test.ts']
 
@@ -18,7 +18,7 @@ export default defineConfig({
         test: {
           name: 'local',
           include: ['test/**/*.test.ts'],
-          exclude: ['test/store/s3.test.ts', 'test/e2e/s3.test.ts'],
+          exclude: ['test/store/s3.test.ts', 'test/store/s3-links.test.ts', 'test/e2e/s3.test.ts'],
         },
       },
       ...s3Servers().map((name) => ({

@@ -18,8 +18,9 @@ import { imageUrl } from './image-url.ts'
 import { gate } from './limits.ts'
 import { lingering } from './linger.ts'
 import type { Metrics } from './metrics/metrics.ts'
-import type { ImageName } from './name.ts'
+import { type ImageName, imagePath } from './name.ts'
 import { describeApi } from './openapi.ts'
+import { openPresign } from './presign.ts'
 import { logAtEnd } from './request-log.ts'
 import { apiUpload } from './routes/api-upload.ts'
 import { deleteLinks } from './routes/delete-link.ts'
@@ -27,14 +28,17 @@ import type { Deps } from './routes/deps.ts'
 import { files } from './routes/files.ts'
 import { images } from './routes/images.ts'
 import { ownFiles } from './routes/own-files.ts'
+import { presigned } from './routes/presign.ts'
 import { system } from './routes/system.ts'
-import { ObjectNotFound, StorageFull, StoreError } from './store/store.ts'
+import { type IncomingArea, ObjectNotFound, StorageFull, StoreError } from './store/store.ts'
 import { UsageError } from './usage/usage.ts'
 
 /** Seconds in which a request's headers must have arrived. */
 const HEADERS_TIMEOUT = 10
 
-export interface AppOptions extends Omit<Deps, 'now' | 'urlOf' | 'deleteUrlOf'> {
+export interface AppOptions extends Omit<Deps, 'now' | 'urlOf' | 'ownUrlOf' | 'deleteUrlOf' | 'presign'> {
+  /** Where uploads by link arrive; undefined for no such links. */
+  readonly area: IncomingArea | undefined
   readonly log: FastifyBaseLogger
   /** Watches the requests, if anybody wants to know. */
   readonly metrics?: Pick<Metrics, 'watch'> | undefined
@@ -47,6 +51,7 @@ export async function buildApp({
   log,
   metrics,
   now = Date.now,
+  area,
   ...rest
 }: AppOptions): Promise<FastifyInstance> {
   const { config } = rest
@@ -75,9 +80,13 @@ export async function buildApp({
   app.addHook('onListen', async () => {
     base = publicUrlOf(app, config)
   })
+  const ownUrlOf = (name: ImageName) => `${base}${config.uploadPath}/${imagePath(name)}`
   const urlOf = (name: ImageName) => imageUrl(name, base, config)
+  const uploadUrlOf = (name: ImageName, ticket: string) => `${base}/incoming/${name.text}?ticket=${ticket}`
   const deleteUrlOf = (name: ImageName) => deleteLink(name, { base, secret: rest.secret })
-  const deps: Deps = { ...rest, now, urlOf, deleteUrlOf }
+  const presign = area && openPresign({ ...rest, area, now, uploadUrlOf })
+  const { store } = presign ?? rest
+  const deps: Deps = { ...rest, store, presign, now, urlOf, ownUrlOf, deleteUrlOf }
 
   closeAtStop(app)
   for (const fact of ['apiKey', 'taken', 'failure']) app.decorateRequest(fact, undefined)
@@ -100,6 +109,7 @@ export async function buildApp({
     apiUpload(uploads, deps, mayEnter)
     files(uploads, deps, mayEnter)
     ownFiles(uploads, deps, mayEnter)
+    presigned(uploads, deps, mayEnter)
   })
   images(app, deps)
   deleteLinks(app, deps)
@@ -113,7 +123,7 @@ function corsOptions(origin: '*' | string[]): FastifyCorsOptions {
   const limits = ['Retry-After', 'RateLimit-Limit', 'RateLimit-Remaining', 'RateLimit-Reset']
   return {
     origin,
-    methods: ['GET', 'HEAD', 'POST', 'DELETE'],
+    methods: ['GET', 'HEAD', 'POST', 'PUT', 'DELETE'],
     exposedHeaders: [...exposedHeaders, ...limits],
     maxAge: 86_400,
     strictPreflight: false,

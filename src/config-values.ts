@@ -24,6 +24,12 @@ export function quantity(units: Readonly<Record<string, number>>) {
   }
 }
 
+/** Seconds that a signed link can live: what S3 servers allow. */
+export function linkLifetime(text: string, context: z.RefinementCtx): number {
+  const seconds = quantity(DURATION_UNITS)(text, context)
+  return seconds > 7 * DURATION_UNITS.d ? refuse(context, `"${text}" is too long; at most 7d`) : seconds
+}
+
 /** Seconds that a timer of Node can count: beyond 24 days and some hours it would fire at once. */
 export function timer(text: string, context: z.RefinementCtx): number {
   const seconds = quantity(DURATION_UNITS)(text, context)
@@ -106,6 +112,11 @@ export function origins(text: string, context: z.RefinementCtx): '*' | string[] 
   return refuse(context, `"${text}" is neither * nor a list of origins like https://app.example.com`)
 }
 
+/** An address, or off. */
+export function addressOrOff(text: string, context: z.RefinementCtx): string | false {
+  return text === 'off' ? false : publicUrl(text, context)
+}
+
 export function yesOrNo(text: string, context: z.RefinementCtx): boolean {
   if (['true', 'false'].includes(text)) return text === 'true'
   return refuse(context, `"${text}" is neither true nor false`)
@@ -128,7 +139,17 @@ export function keyPrefix(text: string, context: z.RefinementCtx): string {
 }
 
 /** What the server's other addresses begin with. */
-const OWN_PATHS = new Set(['api', 'v1', 'delete', 'docs', 'openapi.json', 'healthz', 'readyz', 'robots.txt'])
+const OWN_PATHS = new Set([
+  'api',
+  'v1',
+  'delete',
+  'incoming',
+  'docs',
+  'openapi.json',
+  'healthz',
+  'readyz',
+  'robots.txt',
+])
 
 export function uploadPath(text: string, context: z.RefinementCtx): string {
   const isPath = /^(\/[A-Za-z0-9._~-]+)+\/?$/.test(text) && !/\/\.\.?(\/|$)/.test(text)

@@ -1,11 +1,13 @@
 import { z } from 'zod'
 import {
   address,
+  addressOrOff,
   apiKeys,
   bucketName,
   DURATION_UNITS,
   keyPrefix,
   lifetime,
+  linkLifetime,
   origins,
   orOff,
   PIXEL_UNITS,
@@ -36,6 +38,7 @@ const variables = z.object({
   MAX_PIXELS: z.string().default('100MP').transform(quantity(PIXEL_UNITS)),
   LIFETIME: z.string().default('72h').transform(lifetime),
   MAX_LIFETIME: z.string().transform(lifetime).optional(),
+  PRESIGN_LIFETIME: z.string().default('15m').transform(orOff(linkLifetime)),
   SWEEP_INTERVAL: z.string().default('60s').transform(orOff(timer)),
   STORE: z.enum(['local', 's3', 'memory']).default('local'),
   S3_ENDPOINT: z.string().transform(publicUrl).optional(),
@@ -45,6 +48,10 @@ const variables = z.object({
   S3_SECRET_ACCESS_KEY: z.string().optional(),
   S3_FORCE_PATH_STYLE: z.string().default('true').transform(yesOrNo),
   S3_PREFIX: z.string().default('images/').transform(keyPrefix),
+  S3_INCOMING_PREFIX: z.string().default('incoming/').transform(keyPrefix),
+  S3_PRESIGN_ENDPOINT: z.string().transform(addressOrOff).optional(),
+  S3_PRESIGN_ACCESS_KEY_ID: z.string().optional(),
+  S3_PRESIGN_SECRET_ACCESS_KEY: z.string().optional(),
   S3_CREATE_BUCKET: z.string().default('true').transform(yesOrNo),
   S3_PUBLIC_URL: z.string().transform(publicUrl).optional(),
   S3_TIMEOUT: z.string().default('60s').transform(timer),
@@ -119,19 +126,35 @@ function contradictions(given: Readonly<Record<string, unknown>>): string[] {
     ...(given.API_KEYS !== undefined && given.AUTH_UPSTREAM_URL !== undefined
       ? ['AUTH_UPSTREAM_URL: cannot be used with API_KEYS; set one of them']
       : []),
-    ...(given.STORE === 's3' ? missingForS3(given) : []),
+    ...(given.STORE === 's3' ? [...missingForS3(given), ...overlapOfPrefixes(given)] : []),
   ]
+}
+
+/** What arrives unchecked must not lie among the images, which the world may be able to read. */
+function overlapOfPrefixes(given: Readonly<Record<string, unknown>>): string[] {
+  const { data } = variables.pick({ S3_PREFIX: true, S3_INCOMING_PREFIX: true }).safeParse(given)
+  const [images = '', incoming = ''] = [data?.S3_PREFIX, data?.S3_INCOMING_PREFIX]
+  // With no prefix at all, the images lie beside it.
+  const isWithin = incoming === '' || (images !== '' && incoming.startsWith(images))
+  return data !== undefined && (isWithin || images.startsWith(incoming))
+    ? ['S3_INCOMING_PREFIX: neither it nor S3_PREFIX can lie within the other']
+    : []
 }
 
 function missingForS3(given: Readonly<Record<string, unknown>>): string[] {
   const [id, secret] = ['S3_ACCESS_KEY_ID', 'S3_SECRET_ACCESS_KEY']
+  const pairs = [
+    [id, secret],
+    ['S3_PRESIGN_ACCESS_KEY_ID', 'S3_PRESIGN_SECRET_ACCESS_KEY'],
+  ] as const
   const hasNoKey = given[id] === undefined && given[secret] === undefined
   return [
     ...(given.S3_BUCKET === undefined ? ['S3_BUCKET: is needed with STORE=s3'] : []),
     // On AWS itself, the machine's role may do.
     ...(hasNoKey && given.S3_ENDPOINT !== undefined ? [`${id}: is needed with S3_ENDPOINT`] : []),
-    ...[[id, secret] as const, [secret, id] as const]
-      .filter(([missing, other]) => !hasNoKey && given[missing] === undefined && given[other] !== undefined)
+    ...pairs
+      .flatMap(([first, second]) => [[first, second] as const, [second, first] as const])
+      .filter(([missing, other]) => given[missing] === undefined && given[other] !== undefined)
       .map(([missing, other]) => `${missing}: is needed with ${other}`),
   ]
 }
@@ -155,6 +178,8 @@ function toConfig(values: Values) {
     maxPixels: values.MAX_PIXELS,
     lifetime: values.LIFETIME,
     maxLifetime: values.MAX_LIFETIME ?? values.LIFETIME,
+    /** Seconds for which a link to upload to works; 0 for no such links. */
+    presignLifetime: values.PRESIGN_LIFETIME,
     sweepInterval: values.SWEEP_INTERVAL,
     store: values.STORE,
     /** What the store is told if it is S3. */
@@ -164,12 +189,21 @@ function toConfig(values: Values) {
       region: values.S3_REGION,
       bucket: values.S3_BUCKET ?? '',
       /** Unset means those that AWS's own tools would use. */
-      credentials: credentials(values),
+      credentials: credentials(values.S3_ACCESS_KEY_ID, values.S3_SECRET_ACCESS_KEY),
       forcePathStyle: values.S3_FORCE_PATH_STYLE,
       /** Empty or with a slash at its end. */
       prefix: values.S3_PREFIX,
       createBucket: values.S3_CREATE_BUCKET,
       timeout: values.S3_TIMEOUT,
+    },
+    /** How links to upload to lead to the bucket, with `STORE=s3`. */
+    s3Presign: {
+      /** Where clients find the server, if not at `s3.endpoint`; false for no such links, but to us. */
+      endpoint: values.S3_PRESIGN_ENDPOINT,
+      /** Of a key that may do no more than put objects below `prefix`; unset means those of `s3`. */
+      credentials: credentials(values.S3_PRESIGN_ACCESS_KEY_ID, values.S3_PRESIGN_SECRET_ACCESS_KEY),
+      /** With a slash at its end. */
+      prefix: values.S3_INCOMING_PREFIX,
     },
     /** Base of the keys where images are fetched from the bucket, or a CDN on it, without us; no trailing slash. */
     s3PublicUrl: values.STORE === 's3' ? values.S3_PUBLIC_URL : undefined,
@@ -194,6 +228,6 @@ function toConfig(values: Values) {
   }
 }
 
-function credentials({ S3_ACCESS_KEY_ID: accessKeyId, S3_SECRET_ACCESS_KEY: secretAccessKey }: Values) {
+function credentials(accessKeyId: string | undefined, secretAccessKey: string | undefined) {
   return accessKeyId && secretAccessKey ? { accessKeyId, secretAccessKey } : undefined
 }

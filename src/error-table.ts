@@ -25,6 +25,33 @@ export const ERRORS = {
     (detail: { expires: string }) =>
       `This image expired at ${detail.expires}. Upload it again for a new URL.`,
   ),
+  presign_off: entry(
+    403,
+    () =>
+      'This server gives out no links to upload to (PRESIGN_LIFETIME=0). Send the image itself, as a form.',
+  ),
+  upload_link_wrong: entry(
+    403,
+    () => 'This link takes no upload: it is not whole, or was not made by this server.',
+  ),
+  upload_link_expired: entry(
+    403,
+    () => 'This link has expired. Ask for a new one with POST /v1/files/uploads/presign.',
+  ),
+  upload_mismatch: entry(
+    403,
+    (detail: { size: number; type: string }) =>
+      `This link takes exactly ${detail.size} bytes of ${detail.type}, ` +
+      'with Content-Length and Content-Type saying so, and without Transfer-Encoding.',
+  ),
+  upload_done: entry(
+    409,
+    () => 'This link has been used, and what was sent then stays. Ask for a new one for another image.',
+  ),
+  upload_missing: entry(
+    404,
+    () => 'Nothing has been sent to upload_url yet, or it did not arrive. Send the image there with PUT.',
+  ),
   delete_link_wrong: entry(
     404,
     () => 'This link deletes nothing: it is not whole, or was not made by this server.',

@@ -9,8 +9,6 @@ export { type Header, HeaderReader, InvalidImage } from './formats/header-parser
 export type Format = 'jpeg' | 'png' | 'gif' | 'webp'
 
 interface FormatFacts {
-  /** The one character that stands for the format in an image's name. */
-  readonly letter: string
   /** File extension, without the dot. */
   readonly extension: string
   readonly mediaType: string
@@ -23,7 +21,6 @@ interface FormatFacts {
 /** The four formats, in the order they are tried. */
 export const FORMATS: Readonly<Record<Format, FormatFacts>> = {
   jpeg: {
-    letter: 'j',
     extension: 'jpg',
     mediaType: 'image/jpeg',
     // The third byte is the 0xFF of the first marker; the header parser judges the marker itself.
@@ -31,21 +28,18 @@ export const FORMATS: Readonly<Record<Format, FormatFacts>> = {
     header: jpegHeader,
   },
   png: {
-    letter: 'p',
     extension: 'png',
     mediaType: 'image/png',
     matches: (head) => head.toString('latin1', 0, 8) === '\x89PNG\r\n\x1a\n',
     header: pngHeader,
   },
   gif: {
-    letter: 'g',
     extension: 'gif',
     mediaType: 'image/gif',
     matches: (head) => ['GIF87a', 'GIF89a'].includes(head.toString('latin1', 0, 6)),
     header: gifHeader,
   },
   webp: {
-    letter: 'w',
     extension: 'webp',
     mediaType: 'image/webp',
     matches: (head) => head.toString('latin1', 0, 4) === 'RIFF' && head.toString('latin1', 8, 12) === 'WEBP',
@@ -66,9 +60,4 @@ const names = Object.keys(FORMATS) as Format[]
 export function sniff(head: Buffer): Format | undefined {
   if (head.length < MAGIC_LENGTH) return undefined
   return names.find((format) => FORMATS[format].matches(head))
-}
-
-/** The format whose letter this is in an image's name, if there is one. */
-export function formatOfLetter(letter: string): Format | undefined {
-  return names.find((format) => FORMATS[format].letter === letter)
 }

@@ -8,12 +8,13 @@ import { type Config, ConfigError, loadConfig, readDotEnv } from './config.ts'
 import { openKeyring } from './keys.ts'
 import type { Listener } from './metrics/listener.ts'
 import type { Metrics } from './metrics/metrics.ts'
-import { openStore } from './open-store.ts'
+import { openIncomingArea, openStore } from './open-store.ts'
 import { openUsage } from './open-usage.ts'
+import { isLeftover } from './presign/times.ts'
 import { readiness } from './readiness.ts'
 import { openSecret } from './secret.ts'
 import { openSpool, type Spool } from './spool.ts'
-import { type Store, StoreError } from './store/store.ts'
+import { type IncomingArea, type Store, StoreError } from './store/store.ts'
 import { sweep } from './sweeper.ts'
 import { type Usage, UsageError } from './usage/usage.ts'
 import { firstKeyNotice, unreachableBecause } from './welcome.ts'
@@ -25,13 +26,13 @@ async function start(): Promise<void> {
   readDotEnv()
   const config = loadConfig()
   const log = pino({ level: config.logLevel })
-  const { keyring, secret, spool, ...opened } = await openAll(config, log)
+  const { keyring, secret, spool, area, ...opened } = await openAll(config, log)
   // Its library takes some memory, which those who do not ask for it keep.
   const metrics = config.metricsAddress && (await import('./metrics/metrics.ts')).openMetrics()
   const store = metrics?.store(opened.store) ?? opened.store
   const usage = metrics?.usage(opened.usage) ?? opened.usage
   metrics?.look({ readiness: readiness({ store, usage, spool, log }), spool })
-  const app = await buildApp({ config, store, spool, usage, keyring, secret, log, metrics })
+  const app = await buildApp({ config, store, area, spool, usage, keyring, secret, log, metrics })
   try {
     await app.listen({ host: config.host, port: config.port, listenTextResolver: () => 'listening' })
   } catch (error) {
@@ -55,8 +56,8 @@ async function start(): Promise<void> {
   log.info({ url, store: config.store }, 'ready')
 
   const stopSweeping = new AbortController()
-  void sweepRegularly({ config, store, spool, log, metrics, signal: stopSweeping.signal })
-  stopOnSignal({ app, listener, store, spool, usage, config, log, stopSweeping })
+  void sweepRegularly({ config, store, area, spool, log, metrics, signal: stopSweeping.signal })
+  stopOnSignal({ app, listener, store, area, spool, usage, config, log, stopSweeping })
 }
 
 async function openAll(config: Config, log: Logger) {
@@ -67,7 +68,9 @@ async function openAll(config: Config, log: Logger) {
     const spool = await openSpool({ dir: join(dataDir, 'tmp'), minFree: config.minFreeSpace, maxAge })
     // What a killed process left is gone before the first request comes in, if its id tells that it is gone.
     await spool.sweep(Date.now())
-    const store = await openStore({ config, spool, onNote: (note) => log.warn(note) })
+    const onNote = onceEach((note) => log.warn(note))
+    const store = await openStore({ config, spool, onNote })
+    const area = await openIncomingArea({ config, spool, onNote })
     if ((await spool.headroom()) < 0)
       log.warn('free space is below MIN_FREE_SPACE: uploads are refused until there is more')
     if (config.store === 's3' && (config.secret === undefined || isOnKeyFile(config)))
@@ -78,7 +81,7 @@ async function openAll(config: Config, log: Logger) {
       log.warn('each replica counts on its own: QUOTA and RATE_LIMIT are for one machine without REDIS_URL')
     // Last, as a key that is made at a first start is shown only if nothing else fails.
     const keyring = await openKeyring(config, { onNote: (note) => log.error(note) })
-    return { secret, spool, store, usage, keyring }
+    return { secret, spool, store, area, usage, keyring }
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (isExpected(error) || code === undefined) throw error
@@ -112,23 +115,35 @@ function explainMetrics({ code }: NodeJS.ErrnoException): never {
   throw new ConfigError(`METRICS_ADDRESS: cannot be listened on (${code}); set another`)
 }
 
+/** Says each thing once, as two parts of a bucket may have the same to say. */
+function onceEach(say: (note: string) => void): (note: string) => void {
+  const said = new Set<string>()
+  return (note) => {
+    if (!said.has(note)) say(note)
+    said.add(note)
+  }
+}
+
 interface Sweeping {
   readonly config: Config
   readonly store: Store
+  readonly area: IncomingArea | undefined
   readonly spool: Spool
   readonly log: Logger
   readonly metrics: Metrics | undefined
   readonly signal: AbortSignal
 }
 
-async function sweepRegularly({ config, store, spool, log, metrics, signal }: Sweeping): Promise<void> {
+async function sweepRegularly({ config, store, area, spool, log, metrics, signal }: Sweeping): Promise<void> {
   if (config.sweepInterval === 0)
     return log.warn('the sweeper is off: expired images are refused but keep their space')
+  const isOver = (key: string, now: number) => isLeftover(key, config, now)
+  const incoming = area && { store: area.store, isOver }
   while (!signal.aborted) {
     const begun = performance.now()
     try {
       const onError = (err: unknown) => log.error({ err }, 'cannot delete an expired image')
-      const sweepOf = (store: Store) => sweep({ store, spool, now: Date.now(), onError, signal })
+      const sweepOf = (store: Store) => sweep({ store, incoming, spool, now: Date.now(), onError, signal })
       const result = await (metrics ? metrics.sweep(store, sweepOf) : sweepOf(store))
       log.info({ ...result, ms: Math.round(performance.now() - begun) }, 'sweep')
     } catch (err) {
@@ -142,6 +157,7 @@ interface Stopping {
   readonly app: FastifyInstance
   readonly listener: Listener | undefined
   readonly store: Store
+  readonly area: IncomingArea | undefined
   readonly spool: Spool
   readonly usage: Usage
   readonly config: Config
@@ -150,7 +166,17 @@ interface Stopping {
 }
 
 /** On SIGTERM, SIGINT or an error that nobody caught: takes nothing new, lets what is under way finish, and ends. */
-function stopOnSignal({ app, listener, store, spool, usage, config, log, stopSweeping }: Stopping): void {
+function stopOnSignal({
+  app,
+  listener,
+  store,
+  area,
+  spool,
+  usage,
+  config,
+  log,
+  stopSweeping,
+}: Stopping): void {
   const limit = config.stopTimeout * 1000
   closeWithGrace({ delay: limit + 5000, logger: log }, async ({ signal, err }) => {
     if (err) log.fatal({ err }, 'stopping after an error')
@@ -161,6 +187,7 @@ function stopOnSignal({ app, listener, store, spool, usage, config, log, stopSwe
     clearTimeout(cut)
     await spool.close()
     await store.close()
+    await area?.store.close()
     await usage.close()
     await listener?.close()
     log.info('stopped')

@@ -1,5 +1,5 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
-import { FORMATS, type Format, formatOfLetter } from './formats.ts'
+import { FORMATS, type Format } from './formats.ts'
 
 /** Crockford's base 32 in lower case: its order is that of the values, and it has no i, l, o or u. */
 const DIGITS = '0123456789abcdefghjkmnpqrstvwxyz'
@@ -10,7 +10,18 @@ const OWNER_WIDTH = 7
 export const LONGEST_LIFETIME = 1000 * 365 * 86_400
 const NEVER = 'z'.repeat(TIME_WIDTH)
 
-const SHAPE = /^([0-9a-hjkmnp-tv-z]{7})([0-9a-hjkmnp-tv-z]{7})([jpgw])[0-9a-hjkmnp-tv-z]{33}\.([a-z]+)$/
+/** Characters of a name before its extension. */
+export const STEM_WIDTH = 2 * TIME_WIDTH + 1 + RANDOM_WIDTH + OWNER_WIDTH
+
+const SHAPE = /^([0-9a-hjkmnp-tv-z]{7})([0-9a-hjkmnp-tv-z]{7})([jpgwkqhx])[0-9a-hjkmnp-tv-z]{33}\.([a-z]+)$/
+
+/** The letters that stand for a format: of an image that was named when it was there, and of one that was named before. */
+const LETTERS: Readonly<Record<Format, { readonly stored: string; readonly presigned: string }>> = {
+  jpeg: { stored: 'j', presigned: 'k' },
+  png: { stored: 'p', presigned: 'q' },
+  gif: { stored: 'g', presigned: 'h' },
+  webp: { stored: 'w', presigned: 'x' },
+}
 
 /** What an image's name says: it is the image's whole record. */
 export interface ImageName {
@@ -21,6 +32,8 @@ export interface ImageName {
   /** Unix seconds. */
   readonly created: number
   readonly format: Format
+  /** Whether it was given out before the image was there, for a client to send it to a link. */
+  readonly presigned: boolean
 }
 
 export interface NameFacts {
@@ -31,13 +44,22 @@ export interface NameFacts {
   readonly keyId: string
   /** Signing secret, at least 32 bytes. */
   readonly secret: Buffer
+  readonly presigned?: boolean
 }
 
 /** Makes the name of a new image, with 130 bits from a CSPRNG: whoever knows the name may read the image. */
-export function makeName({ created, expires, format, keyId, secret }: NameFacts): ImageName {
-  const { letter, extension } = FORMATS[format]
+export function makeName({
+  created,
+  expires,
+  format,
+  keyId,
+  secret,
+  presigned = false,
+}: NameFacts): ImageName {
+  const letter = LETTERS[format][presigned ? 'presigned' : 'stored']
   const facts = encodeTime(expires) + encodeTime(created) + letter + randomDigits(RANDOM_WIDTH)
-  return { text: `${facts}${ownerMark(facts, keyId, secret)}.${extension}`, expires, created, format }
+  const text = `${facts}${ownerMark(facts, keyId, secret)}.${FORMATS[format].extension}`
+  return { text, expires, created, format, presigned }
 }
 
 /** Reads a name; anything that `makeName` cannot have made is undefined. */
@@ -46,11 +68,13 @@ export function parseName(text: string): ImageName | undefined {
   if (expires === undefined || created === undefined || letter === undefined) return undefined
   const format = formatOfLetter(letter)
   if (format === undefined || FORMATS[format].extension !== extension) return undefined
+  const presigned = letter === LETTERS[format].presigned
   return {
     text,
     expires: expires === NEVER ? Number.POSITIVE_INFINITY : decode(expires),
     created: decode(created),
     format,
+    presigned,
   }
 }
 
@@ -89,6 +113,10 @@ export function parseId(id: string): ImageName | undefined {
   const text = id.startsWith('file_') ? id.slice('file_'.length) : ''
   const format = formatOfLetter(text.charAt(2 * TIME_WIDTH))
   return format && parseName(`${text}.${FORMATS[format].extension}`)
+}
+
+function formatOfLetter(letter: string): Format | undefined {
+  return (Object.keys(LETTERS) as Format[]).find((format) => Object.values(LETTERS[format]).includes(letter))
 }
 
 function ownerMark(facts: string, keyId: string, secret: Buffer): string {

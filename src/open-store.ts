@@ -5,7 +5,7 @@ import { headersAtRest } from './serve.ts'
 import type { Spool } from './spool.ts'
 import { openLocalStore } from './store/local.ts'
 import { openMemoryStore } from './store/memory.ts'
-import { type Store, StoreError } from './store/store.ts'
+import { type IncomingArea, type Store, StoreError } from './store/store.ts'
 
 export interface OpenStoreOptions {
   readonly config: Config
@@ -26,6 +26,38 @@ export async function openStore({ config, spool, onNote, leaveRules }: OpenStore
   const backstop = leaveRules ? undefined : { longestLife: maxLifetime, lifeOf }
   return openS3Store({ ...s3, backstop, headersOf: (key) => headersAtRest(nameOf(key)), onNote })
 }
+
+/**
+ * Opens the area for what is sent to links, beside the store; undefined with PRESIGN_LIFETIME=0. Rejects with what to do if it cannot be
+ * used.
+ */
+export async function openIncomingArea({
+  config,
+  spool,
+  onNote,
+}: OpenStoreOptions): Promise<IncomingArea | undefined> {
+  const { dataDir, presignLifetime, s3, s3Presign } = config
+  if (presignLifetime === 0) return undefined
+  if (config.store === 'memory') return { store: openMemoryStore() }
+  if (config.store === 'local')
+    return { store: await openLocalStore({ root: join(dataDir, 'incoming'), spool }) }
+  const { openS3Store } = await import('./store/s3.ts')
+  const area = { ...s3, prefix: s3Presign.prefix, onNote }
+  const store = await openS3Store({ ...area, headersOf: () => UNCHECKED, backstop: LEFTOVERS })
+  if (s3Presign.endpoint === false) return { store }
+  const { openSigner } = await import('./store/s3/signer.ts')
+  const { endpoint: clientEndpoint, credentials: uploadCredentials } = s3Presign
+  try {
+    return { store, sign: await openSigner({ ...area, clientEndpoint, uploadCredentials }) }
+  } catch (error) {
+    await store.close()
+    throw error
+  }
+}
+
+const UNCHECKED = { contentType: 'application/octet-stream', cacheControl: 'no-store' }
+/** Nothing in the area is of use for longer than links can live. */
+const LEFTOVERS = { longestLife: 7 * 86_400, lifeOf: () => 0 }
 
 function lifeOf(key: string): number {
   const name = parseName(key)

@@ -19,35 +19,59 @@ export interface PublishOptions {
 }
 
 /**
- * Makes a staged image public: the only place where one gets its name and enters the store.
+ * Makes a staged image public under a name of its own.
  *
  * When it resolves, the image is durable, can be read under the name, and counts for its key's quota. Rejects with a `Problem` if
  * the quota does not allow it, with the store's or the usage's error, or with the signal's reason, and then has left nothing.
  */
 export async function publish(staged: Staged, options: PublishOptions): Promise<ImageName> {
-  const { store, usage, secret, keyId, lifetime, now, signal } = options
+  const { usage, secret, keyId, lifetime, now } = options
   const created = Math.floor(now / 1000)
   const name = makeName({ created, expires: created + lifetime, format: staged.format, keyId, secret })
   const reservation = await reserve(staged.size, options)
-  let isStored = false
   try {
-    await store.put(name.text, staged, signal ? { signal } : {})
-    isStored = true
-    // What cannot be counted is not kept, nor what nobody will know of.
-    signal?.throwIfAborted()
-    if (reservation) await usage.settle(reservation)
+    await publishAs(name, staged, { ...options, reservation })
     return name
   } catch (error) {
-    if (isStored) await store.delete(name.text).catch(() => {})
     if (reservation) await usage.release(reservation).catch(() => {})
     throw error
   }
 }
 
-/** Takes the bytes out of the key's quota, if it has one. */
-async function reserve(
+/**
+ * The same under a name that exists already, with what was reserved for it, which stays reserved on failure: the only place where an
+ * image enters the store. Rejects with `ObjectExists` if there is an image of that name.
+ */
+export async function publishAs(
+  name: ImageName,
+  staged: Staged,
+  {
+    store,
+    usage,
+    reservation,
+    signal,
+  }: Pick<PublishOptions, 'store' | 'usage' | 'signal'> & { reservation: Reservation | undefined },
+): Promise<void> {
+  await store.put(name.text, staged, signal ? { signal } : {})
+  try {
+    // What cannot be counted is not kept, nor what nobody will know of.
+    signal?.throwIfAborted()
+    if (reservation) await usage.settle(reservation)
+  } catch (error) {
+    await store.delete(name.text).catch(() => {})
+    throw error
+  }
+}
+
+/** Takes bytes out of a key's quota, if it has one, before they come. Rejects with a `Problem` if there are too few. */
+export async function reserve(
   bytes: number,
-  { usage, quota: { limit, window, hold }, keyId: key, now }: PublishOptions,
+  {
+    usage,
+    quota: { limit, window, hold },
+    keyId: key,
+    now,
+  }: Pick<PublishOptions, 'usage' | 'quota' | 'keyId' | 'now'>,
 ): Promise<Reservation | undefined> {
   if (limit === 0) return undefined
   if (bytes > limit) throw problem('file_over_quota', { bytes, limit })

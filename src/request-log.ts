@@ -42,12 +42,13 @@ function sentOf({ method }: FastifyRequest, reply: FastifyReply, written: number
 const NAME = /[0-9a-z]{15}([0-9a-z]{33,})/gi
 
 /**
- * A path without what lets somebody in. The query may hold a token or a signature. A mangled link to delete may have its token
- * anywhere. An image's name is all that it takes to fetch the image, so only what it says and 20 of its 130 random bits are shown:
+ * A path without what lets somebody in. The query may hold a token or a signature. A mangled link, to delete or to upload to, may have
+ * its token anywhere. An image's name is all that it takes to fetch the image, so only what it says and 20 of its 130 random bits are shown:
  * enough to find it by.
  */
 export function shownPath(url: string): string {
   const [path = ''] = url.split('?')
-  if (path.includes('/delete/')) return '/delete/…'
+  const link = ['/delete/', '/incoming/'].find((start) => path.includes(start))
+  if (link !== undefined) return `${link}…`
   return path.replace(NAME, (name) => `${name.slice(0, 19)}…`)
 }

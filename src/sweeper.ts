@@ -13,11 +13,15 @@ export interface SweepResult {
   readonly bytes: number
   /** Deletes that did not succeed; the next sweep tries again. */
   readonly failed: number
+  /** Deleted of what was sent to links. */
+  readonly leftovers: number
   readonly tempFiles: number
 }
 
 export interface SweepOptions {
   readonly store: Store
+  /** Where uploads arrive, and which of them are of no more use at a time in Unix milliseconds. */
+  readonly incoming?: { readonly store: Store; isOver(key: string, now: number): boolean } | undefined
   readonly spool: Spool
   /** Unix milliseconds. */
   readonly now: number
@@ -28,19 +32,36 @@ export interface SweepOptions {
 }
 
 /**
- * One pass: deletes what has expired, the oldest first, and temp files that nobody writes any more.
+ * One pass: deletes what has expired, the oldest first, what was sent to links and became no image, and temp files that nobody writes any
+ * more.
  *
  * It costs what it deletes, not what is stored. What has no name of ours is left alone. Rejects if the store cannot be listed.
  */
-export async function sweep({ store, spool, now, onError, signal }: SweepOptions): Promise<SweepResult> {
-  let deleted = 0
-  let bytes = 0
-  let failed = 0
+export async function sweep(options: SweepOptions): Promise<SweepResult> {
+  const { store, incoming, spool, now, onError } = options
   const tempFiles = await spool.sweep(now).catch((error) => {
     onError(error)
     return 0
   })
-  const batches = inBatches(expired(store, now), store.deleteMany ? BATCH : 1)
+  let leftovers = 0
+  if (incoming !== undefined)
+    try {
+      const cleared = await clear(incoming.store, overIn(incoming, now), options)
+      leftovers = cleared.deleted
+    } catch (error) {
+      onError(error)
+    }
+  return { ...(await clear(store, expired(store, now), options)), leftovers, tempFiles }
+}
+
+/** Deletes objects of a store, several at a time. */
+async function clear(
+  store: Store,
+  objects: AsyncIterable<StoredObject>,
+  { onError, signal }: Pick<SweepOptions, 'onError' | 'signal'>,
+): Promise<Pick<SweepResult, 'deleted' | 'bytes' | 'failed'>> {
+  let [deleted, bytes, failed] = [0, 0, 0]
+  const batches = inBatches(objects, store.deleteMany ? BATCH : 1)
 
   async function deleteInTurn(): Promise<void> {
     for (let next = await batches.next(); !next.done && !signal?.aborted; next = await batches.next()) {
@@ -57,7 +78,7 @@ export async function sweep({ store, spool, now, onError, signal }: SweepOptions
   }
 
   await Promise.all(Array.from({ length: CONCURRENCY }, deleteInTurn))
-  return { deleted, bytes, failed, tempFiles }
+  return { deleted, bytes, failed }
 }
 
 interface StoredObject {
@@ -70,6 +91,14 @@ async function* expired(store: Store, now: number): AsyncGenerator<StoredObject>
     const name = parseName(object.key)
     if (name !== undefined && isExpired(name, now)) yield object
   }
+}
+
+/** There are few: nothing stays here for long. */
+async function* overIn(
+  { store, isOver }: NonNullable<SweepOptions['incoming']>,
+  now: number,
+): AsyncGenerator<StoredObject> {
+  for await (const object of store.list()) if (isOver(object.key, now)) yield object
 }
 
 async function* inBatches(objects: AsyncIterable<StoredObject>, size: number) {

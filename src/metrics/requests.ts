@@ -96,7 +96,9 @@ function instruments(registry: Registry) {
 }
 
 function kindOf(method: string, route: string): Kind {
-  if (/^\/(api\/upload|v1\/files\/uploads)/.test(route))
+  // It only gives out a link; what is sent to the link is an upload.
+  if (route.endsWith('/presign')) return 'other'
+  if (/^\/(api\/upload|v1\/files\/uploads|incoming\/)/.test(route))
     return /^(POST|PUT)$/.test(method) ? 'upload' : 'other'
   return route.endsWith('/:year/:month/:name') && /^(GET|HEAD)$/.test(method) ? 'download' : 'other'
 }

@@ -1,6 +1,7 @@
 import type { Config } from '../config.ts'
 import type { Keyring } from '../keys.ts'
 import type { ImageName } from '../name.ts'
+import type { Presign } from '../presign.ts'
 import type { Spool } from '../spool.ts'
 import type { Store } from '../store/store.ts'
 import type { Usage } from '../usage/usage.ts'
@@ -16,8 +17,12 @@ export interface Deps {
   readonly secret: Buffer
   /** Unix milliseconds. */
   readonly now: () => number
+  /** Uploads by link; undefined if there are none. */
+  readonly presign: Presign | undefined
   /** An image's public URL. Never made from anything in a request. */
   readonly urlOf: (name: ImageName) => string
+  /** The same, but always through this server. */
+  readonly ownUrlOf: (name: ImageName) => string
   /** A URL that deletes an image, for whoever has it. */
   readonly deleteUrlOf: (name: ImageName) => string
 }

@@ -9,6 +9,8 @@ export interface RouteDescription {
   readonly description?: string
   /** Whether it takes a key. */
   readonly isOpen?: boolean
+  /** Whether pages of other origins may use it; all that takes a key is so. */
+  readonly isForPages?: boolean
   readonly params?: object
   readonly querystring?: object
   readonly headers?: object
@@ -17,14 +19,19 @@ export interface RouteDescription {
 }
 
 /** The schema of a route, from which `/openapi.json` is made. Nothing is checked by it: refusals say more than a schema can. */
-export function describe({ isOpen, response, ...description }: RouteDescription): FastifySchema {
-  if (isOpen) return { ...description, response } as FastifySchema
-  const counted = Object.entries(response).map(([status, answer]) => [
+export function describe({
+  isOpen = false,
+  isForPages = !isOpen,
+  response,
+  ...description
+}: RouteDescription): FastifySchema {
+  const more = { ...(isForPages && OF_PAGES), ...(!isOpen && OF_KEYED) }
+  const whole = Object.entries(response).map(([status, answer]) => [
     status,
-    { ...answer, headers: { ...answer.headers, ...OF_KEYED } },
+    { ...answer, headers: { ...answer.headers, ...more } },
   ])
-  const security = [{ key: [] }]
-  return { ...description, response: Object.fromEntries(counted), security } as FastifySchema
+  const security = isOpen ? {} : { security: [{ key: [] }] }
+  return { ...description, response: Object.fromEntries(whole), ...security } as FastifySchema
 }
 
 /** In the document, not to be listed: what only refuses. */
@@ -103,11 +110,15 @@ const HEADERS: Readonly<Record<string, object>> = {
   503: RETRY_AFTER,
 }
 
-/** What every answer has where a key is wanted: its rate, if it has one, and what browsers ask for, with `CORS_ORIGIN`. */
+/** What every answer has where a key is wanted: its rate, if it has one. */
 const OF_KEYED = {
   'RateLimit-Limit': header('Requests in a window. Only with a rate limit.', 'integer'),
   'RateLimit-Remaining': header('Requests left in this window. Only with a rate limit.', 'integer'),
   'RateLimit-Reset': header('Seconds until the window ends. Only with a rate limit.', 'integer'),
+}
+
+/** What browsers ask for, with `CORS_ORIGIN`. */
+const OF_PAGES = {
   'Access-Control-Allow-Origin': header('The origin whose pages may read the answer. Only with CORS_ORIGIN.'),
   'Access-Control-Expose-Headers': header('Headers that they may read. Only with CORS_ORIGIN.'),
   Vary: header('`Origin`. Only with CORS_ORIGIN.'),

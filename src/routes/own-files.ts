@@ -1,15 +1,15 @@
-import type { FastifyInstance, FastifyRequest, onRequestAsyncHookHandler } from 'fastify'
+import type { FastifyInstance, onRequestAsyncHookHandler } from 'fastify'
 import { problem } from '../errors.ts'
-import { FORMATS, type Header, HeaderReader } from '../formats.ts'
 import { keyOf } from '../keys.ts'
 import { quotaOf } from '../limits.ts'
 import { listOwn } from '../list-own.ts'
-import { type ImageName, imageId, isExpired, isOwner, parseId } from '../name.ts'
+import { imageId, isExpired, parseId } from '../name.ts'
 import { ObjectNotFound } from '../store/store.ts'
 import type { Deps } from './deps.ts'
 import { describe, ENTRY_REFUSALS, json, NO_STORE, refusals } from './describe.ts'
 import { factsOf } from './facts.ts'
 import { refuseOtherMethods } from './other-methods.ts'
+import { look, ownImage } from './own-image.ts'
 import { ID_PARAM } from './schemas.ts'
 import { clientGone } from './take-upload.ts'
 
@@ -19,18 +19,10 @@ const PAGE = { usual: 20, most: 100 }
 export function ownFiles(app: FastifyInstance, deps: Deps, mayEnter: onRequestAsyncHookHandler): void {
   const { config, store, usage, secret, now } = deps
 
-  /** The image of an id that the caller uploaded. What somebody else did is not there. */
-  function ownImage(request: FastifyRequest): ImageName {
-    const name = parseId((request.params as { id: string }).id)
-    if (name === undefined || !isOwner(name, { keyId: keyOf(request).id, secret }))
-      throw problem('image_not_found')
-    return name
-  }
-
   app.get('/v1/files/uploads/:id', { onRequest: mayEnter, schema: SCHEMAS.get }, async (request, reply) => {
-    const name = ownImage(request)
+    const name = ownImage(request, secret)
     const expired = isExpired(name, now())
-    const found = await look(name).catch((error) => {
+    const found = await look(name, store).catch((error) => {
       // It has been swept, but its name still says what it was.
       if (expired && error instanceof ObjectNotFound)
         return { size: null, width: null, height: null, animated: null }
@@ -42,19 +34,8 @@ export function ownFiles(app: FastifyInstance, deps: Deps, mayEnter: onRequestAs
       .send({ ...factsOf(name, size, deps), ...header, expired })
   })
 
-  /** Size and header of a stored image, of which only as much is read as the header takes. */
-  async function look(name: ImageName): Promise<{ size: number } & Header> {
-    const { size, body } = await store.open(name.text)
-    const reader = new HeaderReader(FORMATS[name.format].header())
-    for await (const chunk of body) {
-      reader.push(chunk)
-      if (reader.done) break
-    }
-    return { size, ...reader.end() }
-  }
-
   app.delete('/v1/files/uploads/:id', { onRequest: mayEnter, schema: SCHEMAS.delete }, async (request) => {
-    const name = ownImage(request)
+    const name = ownImage(request, secret)
     await store.stat(name.text)
     await store.delete(name.text)
     return { id: imageId(name), deleted: true }

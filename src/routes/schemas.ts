@@ -126,6 +126,23 @@ export const SHARED_SCHEMAS = [
   },
   { $id: 'Image', ...exactly({ ...FACTS, ...HEADER }) },
   {
+    $id: 'UploadLink',
+    ...exactly({
+      id: FACTS.id,
+      upload_url: { type: 'string', format: 'uri', description: 'Where the image is to be sent.' },
+      url: FACTS.url,
+      method: { const: 'PUT' },
+      headers: exactly({
+        'Content-Type': FACTS.mime_type,
+        'Content-Length': { type: 'string', pattern: '^[0-9]+$' },
+      }),
+      mime_type: FACTS.mime_type,
+      size: FACTS.size,
+      expires_at: FACTS.expires_at,
+      upload_expires_at: date('When the link stops taking anything.'),
+    }),
+  },
+  {
     $id: 'ImageState',
     ...exactly({
       ...FACTS,

@@ -127,11 +127,12 @@ export async function openLocalStore({ root, spool }: { root: string; spool: Spo
       }
     },
 
-    async *list({ before = '~' } = {}) {
-      const shards = (await names(root)).filter((name) => isShard(name) && name < before)
+    async *list({ before = '~', startingWith = '' } = {}) {
+      const mayHold = (shard: string) => shard.startsWith(startingWith) || startingWith.startsWith(shard)
+      const shards = (await names(root)).filter((name) => isShard(name) && name < before && mayHold(name))
       for (const shard of shards) {
         for (const key of await names(join(root, shard), { mayBeMissing: true })) {
-          if (!belongsIn(shard, key) || key >= before) continue
+          if (!belongsIn(shard, key) || key >= before || !key.startsWith(startingWith)) continue
           const found = await lstat(join(root, shard, key)).catch(missingIsUndefined)
           if (found?.isFile()) yield { key, size: found.size }
         }

@@ -39,10 +39,10 @@ export function openMemoryStore(): Store {
       objects.delete(key)
     },
 
-    async *list({ before } = {}) {
+    async *list({ before, startingWith = '' } = {}) {
       for (const key of [...objects.keys()].sort()) {
         if (before !== undefined && key >= before) return
-        const bytes = objects.get(key)
+        const bytes = key.startsWith(startingWith) ? objects.get(key) : undefined
         if (bytes !== undefined) yield { key, size: bytes.length }
       }
     },

@@ -41,17 +41,41 @@ export interface Store {
   deleteMany?(keys: readonly string[]): Promise<DeleteFailure[]>
 
   /**
-   * Every key below `before` (or every key), ascending, with its size in bytes; in any order, but all of them, where the
+   * Every key below `before` (or every key) that starts with `startingWith`, ascending, with its size in bytes; in any order, but all of them, where the
    * server behind the store knows none. A page that fails is thrown, never taken for the end. What is not an object of ours
    * is never listed.
    */
-  list(options?: { before?: string }): AsyncGenerator<{ key: string; size: number }>
+  list(options?: ListOptions): AsyncGenerator<{ key: string; size: number }>
 
   /** Cheap proof that the store can be used, for readiness. Rejects with the reason if not. */
   check(): Promise<void>
 
   /** Frees sockets and handles; idempotent. */
   close(): Promise<void>
+}
+
+export interface ListOptions {
+  readonly before?: string
+  readonly startingWith?: string
+}
+
+/**
+ * Where bytes arrive that nobody has checked, and where it is noted which names take none any more. Nothing of it is ever served.
+ */
+export interface IncomingArea {
+  readonly store: Store
+  /** Signs a link to which an object can be sent without us; where there is a store that takes one and holds to what the link says. */
+  readonly sign?: ((upload: SignedUpload) => Promise<string>) | undefined
+}
+
+/** What a link takes: this, once or more often, and nothing else. */
+export interface SignedUpload {
+  readonly key: string
+  readonly contentType: string
+  /** Bytes. */
+  readonly size: number
+  /** Seconds from now. */
+  readonly seconds: number
 }
 
 /** The bytes that a `put` is given: whole and unchanging until it ends, readable any number of times. */

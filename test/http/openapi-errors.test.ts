@@ -9,7 +9,9 @@ import { exchange, requestHead } from '../support/socket.ts'
 const UPLOAD = '/api/upload'
 const FILES = '/v1/files/uploads'
 const BASE64 = `${FILES}/base64`
+const PRESIGN = `${FILES}/presign`
 const ONE = `${FILES}/{id}`
+const COMPLETE = `${ONE}/complete`
 const KEY = { Authorization: authorization }
 
 let app: TestApp
@@ -54,9 +56,12 @@ const others = [
   ['GET', FILES],
   ['GET', ONE, `${FILES}/x`],
   ['DELETE', ONE, `${FILES}/x`],
+  ['POST', COMPLETE, `${FILES}/x/complete`],
   ['GET', '/v1/files/usage'],
 ] as const
-const all = [...forms, ...base64, ...others]
+const presign = [['POST', PRESIGN]] as const
+const all = [...forms, ...base64, ...presign, ...others]
+const orderOf = (size: number) => jsonOf(JSON.stringify({ content_type: 'image/png', size }))
 const field = (name: string, content: string) => ({ name, content })
 const file = (content: Buffer) => ({ name: 'file', content, filename: 'x.png' })
 
@@ -82,16 +87,21 @@ const provoked: readonly Provoked[] = [
   { code: 'request_malformed', at: all.map(([method, path]) => [method, path, `${FILES}/%zz`] as const) },
   {
     code: 'expires_in_invalid',
-    at: [...forms, ...base64].map(([method, path]) => [method, path, `${path}?expires_in=soon`] as const),
+    at: [...forms, ...base64, ...presign].map(
+      ([method, path]) => [method, path, `${path}?expires_in=soon`] as const,
+    ),
     headers: KEY,
   },
   {
     code: 'body_too_large',
-    at: base64,
+    at: [...base64, ...presign],
     ...chunked(jsonOf(`{"filename":"${'x'.repeat(400 * 1024)}"}`)),
   },
-  { code: 'json_expected', at: base64, headers: KEY, body: '{}' },
-  { code: 'json_malformed', at: base64, ...jsonOf('{"data":') },
+  { code: 'json_expected', at: [...base64, ...presign], headers: KEY, body: '{}' },
+  { code: 'json_malformed', at: [...base64, ...presign], ...jsonOf('{"data":') },
+  { code: 'member_invalid', at: presign, ...jsonOf('{}') },
+  { code: 'file_too_large', at: presign, ...orderOf(101 * 1024) },
+  { code: 'file_over_quota', at: presign, ...orderOf(95 * 1024) },
   { code: 'data_missing', at: base64, ...jsonOf('{}') },
   { code: 'base64_invalid', at: base64, ...jsonOf('{"data":"*"}') },
   { code: 'multipart_expected', at: forms, headers: KEY, body: 'x' },
@@ -108,7 +118,7 @@ const provoked: readonly Provoked[] = [
     at: forms,
     ...formOf(multipartBody([...Array.from({ length: 17 }, () => field('a', 'b')), file(tinyPng)])),
   },
-  { code: 'image_not_found', at: others.slice(1, 3), headers: KEY },
+  { code: 'image_not_found', at: others.slice(1, 4), headers: KEY },
   { code: 'cursor_invalid', at: [['GET', FILES, `${FILES}?limit=0`]], headers: KEY },
 ]
 
@@ -124,6 +134,12 @@ const NOT_PROVOKED = [
   'upload_incomplete',
   'upload_stalled',
   'internal',
+  // In test/wire/presign.test.ts.
+  'presign_off',
+  'image_expired',
+  'upload_missing',
+  'upload_mismatch',
+  'upload_done',
 ]
 
 // Together, as each refusal of a body takes its time to be read.

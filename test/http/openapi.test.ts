@@ -10,7 +10,9 @@ let app: TestApp
 let document: ApiDocument
 let check: ReturnType<typeof checker>
 beforeAll(async () => {
-  app = await startApp({ env: { RATE_LIMIT: '10000/1m', CORS_ORIGIN: 'https://app.example.com' } })
+  app = await startApp({
+    env: { RATE_LIMIT: '10000/1m', CORS_ORIGIN: 'https://app.example.com', S3_PRESIGN_ENDPOINT: 'off' },
+  })
   document = (await (await fetch(`${app.url}/openapi.json`)).json()) as ApiDocument
   check = checker(document)
 })
@@ -32,6 +34,18 @@ async function image() {
   const { id, url, delete_url } = (await answer.json()) as Record<string, string>
   const pathOf = (address = '') => address.slice(new URL(address).origin.length)
   return { id, path: pathOf(url), deletePath: pathOf(delete_url) }
+}
+
+/** A link to this server, with what is sent to it. */
+async function link() {
+  const order = JSON.stringify({ content_type: 'image/png', size: tinyPng.length })
+  const headers = { 'content-type': 'application/json' }
+  const answer = await askWithKey(`${FILES}/presign`, { method: 'POST', headers, body: order })
+  const { id, upload_url = '' } = (await answer.clone().json()) as Record<string, string>
+  const path = upload_url.slice(new URL(upload_url).origin.length)
+  const send = (type = 'image/png') =>
+    ask(path, { method: 'PUT', headers: { 'content-type': type }, body: new Uint8Array(tinyPng) })
+  return { answer, send, complete: () => askWithKey(`${FILES}/${id}/complete`, { method: 'POST' }) }
 }
 
 function operations(): { method: string; path: string; operation: Operation }[] {
@@ -57,6 +71,29 @@ const calls: Record<string, { status?: number; call: () => Promise<Response> }[]
         const { example } = (media?.schema ?? {}) as { example?: unknown }
         const headers = { 'content-type': 'application/json' }
         return askWithKey(`${FILES}/base64`, { method: 'POST', headers, body: JSON.stringify(example) })
+      },
+    },
+  ],
+  presignUpload: [{ call: async () => (await link()).answer }],
+  completeUpload: [
+    {
+      call: async () => {
+        const { send, complete } = await link()
+        await send()
+        return complete()
+      },
+    },
+    { status: 404, call: async () => (await link()).complete() },
+  ],
+  sendToLink: [
+    { call: async () => (await link()).send() },
+    { status: 403, call: async () => (await link()).send('image/gif') },
+    {
+      status: 409,
+      call: async () => {
+        const { send } = await link()
+        await send()
+        return send()
       },
     },
   ],

@@ -325,6 +325,23 @@ export function storeContract(name: string, open: () => Promise<Harness>): void 
         }
       })
 
+      test('is only of what starts with a text, whether that is shorter or longer than where the store keeps it', async () => {
+        const made = [1, 2, 3].map((i) => aKey({ expires: 2_000_000_000 + i * 90_000 })).sort()
+        const [, one = ''] = made
+        const sibling = `${one.slice(0, 47)}${one[47] === '0' ? '1' : '0'}${one.slice(48)}`
+        for (const key of [...made, sibling]) await store.put(key, inMemory(bytesOf(1)))
+        const startingWith = async (text: string, before?: string) =>
+          (await Array.fromAsync(store.list({ startingWith: text, ...(before && { before }) }))).map(
+            ({ key }) => key,
+          )
+        expect(await startingWith(one.slice(0, 47))).toEqual([one, sibling].sort())
+        expect(await startingWith(one.slice(0, 48))).toEqual([one])
+        expect(await startingWith(one)).toEqual([one])
+        expect(await startingWith(one.slice(0, 2))).toEqual([...made, sibling].sort())
+        expect(await startingWith(one.slice(0, 47), one.slice(0, 47))).toEqual([])
+        expect(await startingWith(`${one.slice(0, 47)}!`)).toEqual([])
+      })
+
       test('goes on past one page', { timeout: 120_000 }, async () => {
         const made = Array.from({ length: 2500 }, (_, i) => aKey({ expires: 2_000_000_000 + (i % 50) * 100 }))
         for (let i = 0; i < made.length; i += 50) {

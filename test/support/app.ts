@@ -6,10 +6,10 @@ import { pino } from 'pino'
 import { buildApp } from '../../src/app.ts'
 import { type Config, loadConfig } from '../../src/config.ts'
 import { openKeyring } from '../../src/keys.ts'
-import { openStore } from '../../src/open-store.ts'
+import { openIncomingArea, openStore } from '../../src/open-store.ts'
 import { openUsage } from '../../src/open-usage.ts'
 import { openSpool } from '../../src/spool.ts'
-import type { Store } from '../../src/store/store.ts'
+import type { IncomingArea, Store } from '../../src/store/store.ts'
 import type { Usage } from '../../src/usage/usage.ts'
 import { placeOf } from './place.ts'
 
@@ -21,7 +21,9 @@ export interface TestApp extends AsyncDisposable {
   readonly port: number
   readonly url: string
   readonly store: Store
+  readonly area: IncomingArea | undefined
   readonly usage: Usage
+  readonly config: Config
   readonly server: import('node:http').Server
   /** All that it serves, as `GET /healthz`. */
   routes(): string[]
@@ -52,10 +54,12 @@ export async function startApp({ env = {}, now, wrap, onLog }: TestAppOptions = 
   const spool = await openSpool({ dir: join(dir, 'tmp'), minFree: config.minFreeSpace, maxAge: 3600 })
   const opened = await openStore({ config, spool, onNote: () => {} })
   const store = wrap ? wrap(opened) : opened
+  const area = await openIncomingArea({ config, spool, onNote: () => {} })
   const usage = await openUsage(config)
   const app = await buildApp({
     config,
     store,
+    area,
     spool,
     usage,
     keyring: await openKeyring(config),
@@ -69,7 +73,9 @@ export async function startApp({ env = {}, now, wrap, onLog }: TestAppOptions = 
     port,
     url: `http://127.0.0.1:${port}`,
     store,
+    area,
     usage,
+    config,
     server: app.server,
     routes: () => routesIn(app.printRoutes({ commonPrefix: false })),
     files: place.files,
@@ -77,6 +83,7 @@ export async function startApp({ env = {}, now, wrap, onLog }: TestAppOptions = 
       app.server.closeAllConnections()
       await app.close()
       await store.close()
+      await area?.store.close()
       await usage.close()
       await rm(dir, { recursive: true })
     },

@@ -19,7 +19,17 @@ export interface S3Access {
   readonly secretAccessKey: string
 }
 
+/** A user who may do nothing that no bucket's own policy lets them do. */
+export interface S3Guest {
+  /** As policies name it. */
+  readonly principal: string
+  readonly accessKeyId: string
+  readonly secretAccessKey: string
+}
+
 export interface S3Server extends S3Access {
+  /** Where such a user can be made without tools that are not here. */
+  readonly guest?: S3Guest
   /** Ends its processes and removes what they stored. */
   stop(): Promise<void>
 }
@@ -116,10 +126,13 @@ async function startRgw(): Promise<S3Server> {
     daemons.push(daemon('ceph-osd', ['-f', '-c', conf, '-i', '0']))
     daemons.push(daemon('radosgw', ['-f', '-c', conf, '-n', 'client.rgw']))
     const server = await whenReady({ endpoint: `http://127.0.0.1:${port}`, path: '/', key, folder, daemons })
-    const user = ['user', 'create', '--uid=layover', '--display-name=layover']
-    const keys = [`--access-key=${key.accessKeyId}`, `--secret-key=${key.secretAccessKey}`]
-    await tool('radosgw-admin', '-c', conf, '-n', 'client.admin', ...user, ...keys)
-    return server
+    const guest = newKey()
+    for (const [name, { accessKeyId, secretAccessKey }] of Object.entries({ layover: key, guest })) {
+      const user = ['user', 'create', `--uid=${name}`, `--display-name=${name}`]
+      const keys = [`--access-key=${accessKeyId}`, `--secret-key=${secretAccessKey}`]
+      await tool('radosgw-admin', '-c', conf, '-n', 'client.admin', ...user, ...keys)
+    }
+    return { ...server, guest: { ...guest, principal: 'arn:aws:iam:::user/guest' } }
   } catch (error) {
     await stopAll(daemons, folder)
     throw error

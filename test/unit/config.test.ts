@@ -33,6 +33,7 @@ test('nothing needs to be set', () => {
     maxPixels: 100_000_000,
     lifetime: 72 * 3600,
     maxLifetime: 72 * 3600,
+    presignLifetime: 900,
     sweepInterval: 60,
     store: 'local',
     s3: {
@@ -45,6 +46,7 @@ test('nothing needs to be set', () => {
       createBucket: true,
       timeout: 60,
     },
+    s3Presign: { endpoint: undefined, credentials: undefined, prefix: 'incoming/' },
     s3PublicUrl: undefined,
     minFreeSpace: 100 * 1024 * 1024,
     quota: 0,

@@ -43,7 +43,14 @@ test('a sweep deletes what has expired and nothing else', async () => {
   const alive = [expiringIn(1), expiringIn(1000), expiringIn(Number.POSITIVE_INFINITY)]
   await put(store, ...expired, ...alive)
 
-  expect(await sweepOnce(store)).toEqual({ deleted: 3, bytes: 30, failed: 0, tempFiles: 0, errors: [] })
+  expect(await sweepOnce(store)).toEqual({
+    deleted: 3,
+    bytes: 30,
+    failed: 0,
+    leftovers: 0,
+    tempFiles: 0,
+    errors: [],
+  })
   expect(await keysOf(store)).toEqual(alive)
   expect(await sweepOnce(store)).toMatchObject({ deleted: 0, bytes: 0 })
 })
@@ -158,7 +165,7 @@ test('a store that deletes many at once gets a thousand at a time, and what it c
     },
   }
   const { errors, ...result } = await sweepOnce(store)
-  expect(result).toEqual({ deleted: 2498, bytes: 24_980, failed: 2, tempFiles: 0 })
+  expect(result).toEqual({ deleted: 2498, bytes: 24_980, failed: 2, leftovers: 0, tempFiles: 0 })
   expect(errors).toHaveLength(2)
   expect(calls).toEqual([1000, 1000, 500])
   expect(await keysOf(memory)).toEqual(stuck)

@@ -5,6 +5,8 @@ export interface Circumstances {
   /** As in "may not list the bucket". */
   readonly doing: string
   readonly bucket: string
+  /** What the keys in question begin with. */
+  readonly prefix: string
   readonly endpoint: string
 }
 
@@ -41,8 +43,8 @@ const nobody: Advice = ({ endpoint }) => `S3_ENDPOINT: nothing answers at ${endp
 const untrusted: Advice = ({ endpoint }) =>
   `S3_ENDPOINT: the certificate of ${endpoint} is not trusted here; ` +
   'NODE_EXTRA_CA_CERTS can name a file with the one that signed it'
-const denied = ({ bucket, doing }: Circumstances) =>
-  `S3_ACCESS_KEY_ID: this key may not ${doing} the bucket "${bucket}"; docs/storage.md has the policy that it needs`
+const denied = ({ bucket, prefix, doing }: Circumstances) =>
+  `S3_ACCESS_KEY_ID: this key may not ${doing} the bucket "${bucket}" (below "${prefix}"); docs/storage.md has the policy that it needs`
 const region = ({ bucket }: Circumstances) => `S3_REGION: the bucket "${bucket}" is in another region`
 const clock: Advice = ({ endpoint }) =>
   `The clock of this machine and that of ${endpoint} are more than a quarter of an hour apart; set the one that is wrong`

@@ -47,7 +47,7 @@ export async function openBucket(bucket: Bucket, options: OpenBucketOptions): Pr
   const send = { abortSignal: signal }
   const step = <T>(doing: string, call: () => Promise<T>): Promise<T> =>
     attempts(call, signal).catch((error) => {
-      throw advise(error, { doing, bucket: name, endpoint, isOver: signal.aborted })
+      throw advise(error, { doing, bucket: name, prefix, endpoint, isOver: signal.aborted })
     })
 
   async function list() {

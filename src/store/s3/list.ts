@@ -1,9 +1,9 @@
 import { ListObjectsV2Command } from '@aws-sdk/client-s3'
-import { isKey, StoreError } from '../store.ts'
+import { isKey, type ListOptions, StoreError } from '../store.ts'
 import type { Bucket } from './bucket.ts'
 import { call } from './calls.ts'
 
-export interface ListOptions {
+export interface ListerOptions {
   readonly bucket: Bucket
   /** Milliseconds for each page. */
   readonly limit: number
@@ -12,13 +12,13 @@ export interface ListOptions {
 }
 
 /** The `list` of the S3 store: page by page, as far as `before` where the server lists in order, else to the end. */
-export function lister({ bucket, limit, onNote }: ListOptions) {
+export function lister({ bucket, limit, onNote }: ListerOptions) {
   const { client, name, prefix } = bucket
   /** Unknown until two pages have been seen one after the other. */
   let inOrder: boolean | undefined
 
-  async function page(token: string | undefined) {
-    const command = new ListObjectsV2Command({ Bucket: name, Prefix: prefix, ContinuationToken: token })
+  async function page(start: string, token: string | undefined) {
+    const command = new ListObjectsV2Command({ Bucket: name, Prefix: start, ContinuationToken: token })
     const send = (abortSignal: AbortSignal) => client.send(command, { abortSignal })
     const {
       Contents = [],
@@ -40,11 +40,11 @@ export function lister({ bucket, limit, onNote }: ListOptions) {
     onNote('the store lists objects in no order, so each sweep reads the whole list')
   }
 
-  return async function* list({ before }: { before?: string } = {}) {
+  return async function* list({ before, startingWith = '' }: ListOptions = {}) {
     let last: string | undefined
     let token: string | undefined
     do {
-      const { objects, next } = await page(token)
+      const { objects, next } = await page(prefix + startingWith, token)
       const keys = objects.map(({ Key = '' }) => Key)
       learn(last === undefined ? keys : [last, ...keys], last !== undefined && keys.length > 0)
       last = keys.at(-1) ?? last

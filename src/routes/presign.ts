@@ -1,0 +1,123 @@
+import type {
+  FastifyInstance,
+  FastifyRequest,
+  onRequestAsyncHookHandler,
+  onRequestHookHandler,
+} from 'fastify'
+import { whileClientWaits } from '../connection.ts'
+import { problem } from '../errors.ts'
+import { FORMATS, type Format } from '../formats.ts'
+import { type Members, optionsAmong, readJson } from '../intake/json-body.ts'
+import { readOptions, refuseBadOptions } from '../intake/options.ts'
+import { readRaw } from '../intake/raw.ts'
+import { keyOf } from '../keys.ts'
+import { quotaOf } from '../limits.ts'
+import { type ImageName, imageId, isExpired, parseName } from '../name.ts'
+import type { Arrival } from '../presign/arrivals.ts'
+import type { Presign } from '../presign.ts'
+import type { Deps } from './deps.ts'
+import { PRESIGN_EXAMPLE, PRESIGN_SCHEMAS } from './describe-presign.ts'
+import { expiryOf, factsOf } from './facts.ts'
+import { refuseOtherMethods } from './other-methods.ts'
+import { look, ownImage } from './own-image.ts'
+import { clientGone } from './take-upload.ts'
+
+const PRESIGN = '/v1/files/uploads/presign'
+const COMPLETE = '/v1/files/uploads/:id/complete'
+const INCOMING = '/incoming/:name'
+
+/** Uploads by link: `POST …/presign` gives one out, a PUT to it sends the image, `POST …/{id}/complete` asks whether it is there. */
+export function presigned(app: FastifyInstance, deps: Deps, mayEnter: onRequestAsyncHookHandler): void {
+  const { config, presign, now } = deps
+
+  const order = { onRequest: [mayEnter, refuseBadOptions(config)], schema: PRESIGN_SCHEMAS.presign }
+  app.post(PRESIGN, order, async (request) => {
+    if (presign === undefined) throw problem('presign_off')
+    const members = await readJson(request, PRESIGN_EXAMPLE)
+    const { lifetime } = readOptions(request, optionsAmong(members), config)
+    const key = keyOf(request)
+    const [format, size] = [formatIn(members), sizeIn(members, config.maxFileSize)]
+    const quota = quotaOf(key, config)
+    const { name, uploadUrl, deadline } = await presign.announce({
+      ...{ keyId: key.id, quota, format, size, lifetime },
+    })
+    const { mediaType } = FORMATS[format]
+    return {
+      id: imageId(name),
+      upload_url: uploadUrl,
+      url: deps.ownUrlOf(name),
+      method: 'PUT',
+      headers: { 'Content-Type': mediaType, 'Content-Length': String(size) },
+      mime_type: mediaType,
+      size,
+      expires_at: expiryOf(name),
+      upload_expires_at: new Date(deadline * 1000).toISOString(),
+    }
+  })
+
+  app.post(COMPLETE, { onRequest: mayEnter, schema: PRESIGN_SCHEMAS.complete }, async (request) => {
+    const name = ownImage(request, deps.secret)
+    if (isExpired(name, now())) throw problem('image_expired', { expires: expiryOf(name) })
+    const found = await whileClientWaits(request.raw, complete(name, deps))
+    const { size, ...header } = found
+    return { ...factsOf(name, size, deps), ...header }
+  })
+
+  const taken = { onRequest: refuseOtherUploads(deps), schema: PRESIGN_SCHEMAS.put }
+  app.put(INCOMING, taken, async (request, reply) => {
+    const { name, ticket } = uploadIn(request, presign)
+    const body = readRaw(request, config.maxFileSize)
+    await presign?.receive(body, { name, ticket, signal: clientGone(reply) })
+    return reply.header('cache-control', 'no-store').send('')
+  })
+
+  refuseOtherMethods(app, PRESIGN, ['POST'])
+  refuseOtherMethods(app, COMPLETE, ['POST'])
+  refuseOtherMethods(app, INCOMING, ['PUT'])
+}
+
+/** Size and header of an image that was sent to a link, and that may still have to be looked for where it was sent to. */
+async function complete(name: ImageName, { presign, store }: Deps) {
+  await presign?.complete(name)
+  return look(name, store)
+}
+
+/** What a path and its query say that a link of ours says. Throws a `Problem` if it is none. */
+function uploadIn({ params, query }: FastifyRequest, presign: Presign | undefined): Arrival {
+  const name = parseName((params as { name: string }).name)
+  const { ticket: text } = query as { ticket?: unknown }
+  const ticket = name && typeof text === 'string' ? presign?.ticketOf(name, text) : undefined
+  if (name === undefined || ticket === undefined) throw problem('upload_link_wrong')
+  return { name, ticket }
+}
+
+/** An `onRequest` hook that refuses, before it is read, what a link was not made for. */
+function refuseOtherUploads({ presign, now }: Deps): onRequestHookHandler {
+  return (request, _reply, done) => {
+    const { name, ticket } = uploadIn(request, presign)
+    if (now() >= ticket.deadline * 1000) throw problem('upload_link_expired')
+    const type = FORMATS[name.format].mediaType
+    const { 'content-length': length, 'content-type': given } = request.headers
+    // What other servers compare is the text of the header.
+    if (length !== String(ticket.size) || given !== type)
+      throw problem('upload_mismatch', { size: ticket.size, type })
+    done()
+  }
+}
+
+function formatIn({ content_type: given }: Members): Format {
+  const formats = Object.keys(FORMATS) as Format[]
+  const type = given === 'image/jpg' ? 'image/jpeg' : given
+  const format = formats.find((format) => FORMATS[format].mediaType === type)
+  const wanted = `one of ${formats.map((format) => FORMATS[format].mediaType).join(', ')}`
+  if (format === undefined) throw problem('member_invalid', { member: 'content_type', wanted })
+  return format
+}
+
+function sizeIn({ size }: Members, limit: number): number {
+  const isSize = typeof size === 'number' && Number.isSafeInteger(size) && size > 0
+  if (!isSize)
+    throw problem('member_invalid', { member: 'size', wanted: 'the exact number of bytes, above 0' })
+  if (size > limit) throw problem('file_too_large', { limit })
+  return size
+}
