@@ -14,12 +14,15 @@ import type { Config } from './config.ts'
 import { answerBrokenRequest, closeAtStop, continueWhenWanted, isHoldingBack } from './connection.ts'
 import { deleteLink } from './delete-link.ts'
 import { asEnvelope, asErrorObject, Problem, problem, problemWith } from './errors.ts'
+import { imageUrl } from './image-url.ts'
 import { machineNetwork, type Network } from './intake/remote/network.ts'
 import { gate } from './limits.ts'
 import { lingering } from './linger.ts'
+import type { Metrics } from './metrics/metrics.ts'
 import { type ImageName, imagePath } from './name.ts'
 import { describeApi } from './openapi.ts'
 import { openPresign } from './presign.ts'
+import { logAtEnd } from './request-log.ts'
 import { apiUpload } from './routes/api-upload.ts'
 import { deleteLinks } from './routes/delete-link.ts'
 import type { Deps } from './routes/deps.ts'
@@ -39,6 +42,8 @@ export interface AppOptions
   /** Where uploads by link arrive; undefined for no such links. */
   readonly area: IncomingArea | undefined
   readonly log: FastifyBaseLogger
+  /** Watches the requests, if anybody wants to know. */
+  readonly metrics?: Pick<Metrics, 'watch'> | undefined
   /** Unix milliseconds; the clock's, unless a test says otherwise. */
   readonly now?: () => number
   /** The machine's, unless a test says otherwise. */
@@ -48,6 +53,7 @@ export interface AppOptions
 /** Puts the server together, in the order in which a request meets its parts. It does not listen yet. */
 export async function buildApp({
   log,
+  metrics,
   now = Date.now,
   network = machineNetwork,
   area,
@@ -80,10 +86,7 @@ export async function buildApp({
     base = publicUrlOf(app, config)
   })
   const ownUrlOf = (name: ImageName) => `${base}${config.uploadPath}/${imagePath(name)}`
-  const urlOf = (name: ImageName) =>
-    config.s3PublicUrl === undefined
-      ? ownUrlOf(name)
-      : `${config.s3PublicUrl}/${config.s3.prefix}${name.text}`
+  const urlOf = (name: ImageName) => imageUrl(name, base, config)
   const uploadUrlOf = (name: ImageName, ticket: string) => `${base}/incoming/${name.text}?ticket=${ticket}`
   const deleteUrlOf = (name: ImageName) => deleteLink(name, { base, secret: rest.secret })
   const presign = area && openPresign({ ...rest, area, now, uploadUrlOf })
@@ -91,7 +94,8 @@ export async function buildApp({
   const deps: Deps = { ...rest, store, presign, now, network, urlOf, ownUrlOf, deleteUrlOf }
 
   closeAtStop(app)
-  app.decorateRequest('apiKey', undefined)
+  for (const fact of ['apiKey', 'taken', 'failure']) app.decorateRequest(fact, undefined)
+  metrics?.watch(app)
   app.addHook('onRequest', async (request, reply) => logAtEnd(request, reply))
   app.addHook('onRequest', refuseOtherEncodings)
   continueWhenWanted(app)
@@ -152,6 +156,7 @@ function toProblem(error: unknown): Problem {
 
 /** Answers with a problem, in the shape that the address speaks, so that the client gets to read it. */
 function answer(request: FastifyRequest, reply: FastifyReply, problem: Problem) {
+  request.failure = problem.code
   if (problem.status >= 500) request.log.error({ err: problem.cause ?? problem }, problem.code)
   else request.log.debug({ err: problem.cause }, problem.code)
 
@@ -179,23 +184,4 @@ async function refuseOtherEncodings({ raw }: FastifyRequest): Promise<void> {
   if (encoding === undefined) return
   if (encoding.trim().toLowerCase() !== 'chunked' || raw.httpVersion === '1.0')
     throw problem('transfer_encoding_refused')
-}
-
-/** One line a request, when its connection is done with it. The query is left out, as it may hold what nobody should see. */
-function logAtEnd(request: FastifyRequest, reply: FastifyReply): void {
-  reply.header('x-request-id', request.id)
-  reply.raw.once('close', () => {
-    // Without the query; and a link to delete, if it is mangled, may have its token elsewhere.
-    const [path = ''] = request.url.split('?')
-    const link = ['/delete/', '/incoming/'].find((start) => path.startsWith(start))
-    const line = {
-      method: request.method,
-      path: link === undefined ? path : `${link}…`,
-      status: reply.statusCode,
-      ms: Math.round(reply.elapsedTime),
-      key: request.apiKey?.name,
-    }
-    if (reply.raw.writableFinished) request.log.info(line, 'request')
-    else request.log.info(line, 'request, client gone before the end of the answer')
-  })
 }

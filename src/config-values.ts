@@ -60,6 +60,15 @@ export function port(text: string, context: z.RefinementCtx): number {
   return isPort ? Number(text) : refuse(context, `"${text}" is not a port from 0 to 65535`)
 }
 
+/** Where to listen: an address or name, and a port. */
+export function address(text: string, context: z.RefinementCtx): { host: string; port: number } {
+  const [, host = '', digits = ''] = /^(.+):(\d{1,5})$/.exec(text) ?? []
+  const bare = host.replace(/^\[(.*)\]$/, '$1')
+  const isHost = bare === host ? /^[A-Za-z0-9.-]+$/.test(host) : isIP(bare) === 6
+  if (isHost && Number(digits) <= 65_535) return { host: bare, port: Number(digits) }
+  return refuse(context, `"${text}" is not an address with a port, like 127.0.0.1:9464 or [::1]:9464`)
+}
+
 /** Reads a duration in seconds, `Infinity` for never. */
 export function lifetime(text: string, context: z.RefinementCtx): number {
   if (text === 'never') return Number.POSITIVE_INFINITY

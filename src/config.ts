@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import {
+  address,
   addressOrOff,
   allowances,
   apiKeys,
@@ -74,6 +75,7 @@ const variables = z.object({
   UPLOAD_TIMEOUT: z.string().default('5m').transform(timer),
   IDLE_TIMEOUT: z.string().default('30s').transform(timer),
   STOP_TIMEOUT: z.string().default('20s').transform(timer),
+  METRICS_ADDRESS: z.string().transform(address).optional(),
   LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
 })
 
@@ -231,6 +233,8 @@ function toConfig(values: Values) {
     uploadTimeout: values.UPLOAD_TIMEOUT,
     idleTimeout: values.IDLE_TIMEOUT,
     stopTimeout: values.STOP_TIMEOUT,
+    /** Where metrics are served; unset means nowhere. */
+    metricsAddress: values.METRICS_ADDRESS,
     logLevel: values.LOG_LEVEL,
   }
 }

@@ -59,6 +59,7 @@ test('nothing needs to be set', () => {
     uploadTimeout: 300,
     idleTimeout: 30,
     stopTimeout: 20,
+    metricsAddress: undefined,
     logLevel: 'info',
   })
 })
@@ -431,6 +432,29 @@ describe('a rate', () => {
 test('UPLOAD_PATH cannot be where the server has addresses of its own', () => {
   for (const path of ['/v1', '/api/images', '/delete', '/docs', '/healthz'])
     expect(faultsOf({ UPLOAD_PATH: path }).message).toMatch(/UPLOAD_PATH: .*of its own/)
+})
+
+describe('METRICS_ADDRESS', () => {
+  test.each([
+    ['127.0.0.1:9464', { host: '127.0.0.1', port: 9464 }],
+    ['[::1]:0', { host: '::1', port: 0 }],
+    ['metrics.internal:80', { host: 'metrics.internal', port: 80 }],
+  ])('%s is %j', (text, value) => {
+    expect(loadConfig({ METRICS_ADDRESS: text }).metricsAddress).toEqual(value)
+  })
+
+  test.each([
+    '9464',
+    ':9464',
+    '127.0.0.1',
+    '127.0.0.1:70000',
+    '::1:9464',
+    '[x]:1',
+    'http://a:1',
+    'a:1/metrics',
+  ])('%s is refused', (text) => {
+    expect(faultsOf({ METRICS_ADDRESS: text }).message).toMatch(/METRICS_ADDRESS: /)
+  })
 })
 
 test('a quota may be for a month', () => {
