@@ -42,7 +42,7 @@ import { UsageError } from './usage/usage.ts'
 const HEADERS_TIMEOUT = 10
 
 /** What is for uploaders stands below these. */
-const API_PATHS = ['/api', '/v1']
+const UPLOADERS_PATHS = ['/api', '/v1', '/incoming']
 
 export interface AppOptions extends Omit<Deps, 'now' | 'urlOf' | 'ownUrlOf' | 'deleteUrlOf' | 'presign'> {
   /** Where uploads by link arrive; undefined for no such links. */
@@ -126,18 +126,19 @@ export async function buildApp({ log, now = Date.now, area, ...rest }: AppOption
   return app
 }
 
-/** Lets pages of other origins use all that is below `/api` and `/v1`, and read there, too, that an address does not exist. */
+/** Lets pages of other origins use all that is for uploaders, and read there, too, that an address does not exist. */
 async function letPagesIn(
   uploads: FastifyInstance,
   origin: '*' | string[],
   notFound: (request: FastifyRequest, reply: FastifyReply) => void,
 ): Promise<void> {
   // The library's route for preflights takes those for any address.
-  uploads.addHook('onRequest', async ({ url }) => {
-    if (!API_PATHS.some((path) => url.startsWith(`${path}/`))) throw problem('not_found')
+  uploads.addHook('onRequest', async ({ url, routeOptions }) => {
+    const isOurs = UPLOADERS_PATHS.some((path) => url.startsWith(`${path}/`))
+    if (routeOptions.url === '*' && !isOurs) throw problem('not_found')
   })
   await uploads.register(cors, corsOptions(origin))
-  for (const prefix of API_PATHS)
+  for (const prefix of UPLOADERS_PATHS)
     await uploads.register(async (below) => void below.setNotFoundHandler(notFound), { prefix })
 }
 

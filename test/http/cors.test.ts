@@ -24,6 +24,7 @@ describe('with CORS_ORIGIN', () => {
     ['/api/upload', 'POST'],
     ['/v1/files/uploads', 'POST'],
     ['/v1/files/uploads/file_x', 'DELETE'],
+    ['/incoming/x', 'PUT'],
   ])('a browser may ask whether its page may use %s (%s), once a day', async (path, method) => {
     const answer = await preflight(path, ORIGIN, method)
     expect(answer.status).toBe(204)
