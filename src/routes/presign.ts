@@ -68,7 +68,8 @@ export function presigned(app: FastifyInstance, deps: Deps, mayEnter: onRequestA
     const { name, ticket } = uploadIn(request, presign)
     const body = readRaw(request, config.maxFileSize)
     await presign?.receive(body, { name, ticket, signal: clientGone(reply) })
-    return reply.header('cache-control', 'no-store').send('')
+    request.taken = ticket.size
+    return reply.headers({ 'cache-control': 'no-store', 'x-layover-id': imageId(name) }).send('')
   })
 
   refuseOtherMethods(app, PRESIGN, ['POST'])
