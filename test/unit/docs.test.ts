@@ -22,7 +22,8 @@ describe('the documentation is true', () => {
       expect({ name, value }).toEqual({ name, value: example[name] })
   })
 
-  test.each(['README.md', ...readdirSync(join(root, 'docs')).map((page) => `docs/${page}`)])(
+  const pages = ['README.md', 'SECURITY.md', 'CHANGELOG.md']
+  test.each([...pages, ...readdirSync(join(root, 'docs')).map((page) => `docs/${page}`)])(
     'every link of %s leads somewhere',
     (page) => {
       const links = [...read(page).matchAll(/\]\(([^)#]+)[^)]*\)/g)].map(([, link = '']) => link)
@@ -32,6 +33,17 @@ describe('the documentation is true', () => {
       expect(broken).toEqual([])
     },
   )
+
+  test('README.md names the tests that keep each promise', () => {
+    const [, section = ''] = read('README.md').split('\n## Promises\n')
+    const rows = [...section.matchAll(/^\| (.+?\.) \|(.*)\|$/gm)]
+    expect(rows.length).toBe(6)
+    for (const [, promise, tests = ''] of rows) {
+      const links = [...tests.matchAll(/\]\(([^)]+)\)/g)].map(([, link = '']) => link)
+      expect({ promise, links: links.length }).not.toEqual({ promise, links: 0 })
+      expect(links.filter((link) => !/^test\/.+\.ts$/.test(link))).toEqual([])
+    }
+  })
 
   test('README.md starts with the two commands, and package.json has what they run', () => {
     const [screen = ''] = read('README.md').split('\n## API')
