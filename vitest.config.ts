@@ -5,6 +5,7 @@ import { installedS3 } from './test/support/s3-servers.ts'
 const ON_S3 = ['test/store/s3.test.ts', 'test/store/s3-links.test.ts', 'test/{http,wire,e2e}/**/*.test.ts']
 /** Tests that bring a store of their own. */
 const NOT_ON_S3 = [
+  'test/wire/links-trouble.test.ts',
   'test/wire/store-trouble.test.ts',
   'test/wire/s3-trouble.test.ts',
   'test/wire/multipart-splits.test.ts',

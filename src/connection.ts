@@ -143,7 +143,7 @@ const REASONS: Readonly<Record<number, string>> = {
  * Waits for work that is the server's own, with limits of its own: as long as it takes, the client has nothing to do, and its
  * connection may be idle.
  */
-export async function whileClientWaits<T>({ socket }: IncomingMessage, work: Promise<T>): Promise<T> {
+export async function whileClientWaits<T>({ socket }: IncomingMessage, work: T | Promise<T>): Promise<T> {
   const { timeout = 0 } = socket
   socket.setTimeout(0)
   try {
