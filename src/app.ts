@@ -12,14 +12,25 @@ import {
 } from 'fastify'
 import { admission } from './admission.ts'
 import type { Config } from './config.ts'
-import { answerBrokenRequest, closeAtStop, continueWhenWanted, isHoldingBack } from './connection.ts'
+import {
+  answerBrokenRequest,
+  closeAtStop,
+  continueWhenWanted,
+  isHoldingBack,
+  refuseTunnels,
+  takeInTurn,
+} from './connection.ts'
 import { deleteLink } from './delete-link.ts'
 import { asEnvelope, asErrorObject, Problem, problem, problemWith } from './errors.ts'
+import { imageUrl } from './image-url.ts'
+import { machineNetwork, type Network } from './intake/remote/network.ts'
 import { gate } from './limits.ts'
 import { lingering } from './linger.ts'
+import type { Metrics } from './metrics/metrics.ts'
 import { type ImageName, imagePath } from './name.ts'
 import { describeApi } from './openapi.ts'
 import { openPresign } from './presign.ts'
+import { logAtEnd } from './request-log.ts'
 import { apiUpload } from './routes/api-upload.ts'
 import { deleteLinks } from './routes/delete-link.ts'
 import type { Deps } from './routes/deps.ts'
@@ -29,6 +40,7 @@ import { ownFiles } from './routes/own-files.ts'
 import { presigned } from './routes/presign.ts'
 import { system } from './routes/system.ts'
 import { type IncomingArea, ObjectNotFound, StorageFull, StoreError } from './store/store.ts'
+import { refuseDoubtful } from './syntax.ts'
 import { UsageError } from './usage/usage.ts'
 
 /** Seconds in which a request's headers must have arrived. */
@@ -40,16 +52,31 @@ const HEADERS_TIMEOUT = 10
  */
 const KEPT_LONGER = 2.4
 
-export interface AppOptions extends Omit<Deps, 'now' | 'urlOf' | 'ownUrlOf' | 'deleteUrlOf' | 'presign'> {
+/** What is for uploaders stands below these. */
+const UPLOADERS_PATHS = ['/api', '/v1', '/incoming']
+
+export interface AppOptions
+  extends Omit<Deps, 'now' | 'urlOf' | 'ownUrlOf' | 'deleteUrlOf' | 'presign' | 'network'> {
   /** Where uploads by link arrive; undefined for no such links. */
   readonly area: IncomingArea | undefined
   readonly log: FastifyBaseLogger
+  /** Watches the requests, if anybody wants to know. */
+  readonly metrics?: Pick<Metrics, 'watch'> | undefined
   /** Unix milliseconds; the clock's, unless a test says otherwise. */
   readonly now?: () => number
+  /** The machine's, unless a test says otherwise. */
+  readonly network?: Network
 }
 
 /** Puts the server together, in the order in which a request meets its parts. It does not listen yet. */
-export async function buildApp({ log, now = Date.now, area, ...rest }: AppOptions): Promise<FastifyInstance> {
+export async function buildApp({
+  log,
+  metrics,
+  now = Date.now,
+  network = machineNetwork,
+  area,
+  ...rest
+}: AppOptions): Promise<FastifyInstance> {
   const { config } = rest
   const app = fastify({
     loggerInstance: log,
@@ -58,16 +85,19 @@ export async function buildApp({ log, now = Date.now, area, ...rest }: AppOption
     requestTimeout: config.uploadTimeout * 1000,
     connectionTimeout: config.idleTimeout * 1000,
     keepAliveTimeout: KEPT_LONGER * config.idleTimeout * 1000,
-    // Node takes the longer of the two for the whole request.
     http: {
+      // Node takes the longer of this and `requestTimeout` for the whole request.
       headersTimeout: Math.min(HEADERS_TIMEOUT, config.uploadTimeout) * 1000,
       connectionsCheckingInterval: 1000,
+      // `refuseDoubtful` looks at it, as Node's own refusal says nothing.
+      requireHostHeader: false,
     },
     // While stopping, what comes on a connection that is still open is answered, and the connection closed.
     return503OnClosing: false,
     trustProxy: config.trustProxy ?? false,
     clientErrorHandler: answerBrokenRequest,
     frameworkErrors: ({ code }, request, reply) => {
+      void takeInTurn(request, reply)
       logAtEnd(request, reply)
       answer(request, reply, problem(code === 'FST_ERR_BAD_URL' ? 'request_malformed' : 'not_found'))
     },
@@ -78,24 +108,26 @@ export async function buildApp({ log, now = Date.now, area, ...rest }: AppOption
     base = publicUrlOf(app, config)
   })
   const ownUrlOf = (name: ImageName) => `${base}${config.uploadPath}/${imagePath(name)}`
-  const urlOf = (name: ImageName) =>
-    config.s3PublicUrl === undefined
-      ? ownUrlOf(name)
-      : `${config.s3PublicUrl}/${config.s3.prefix}${name.text}`
+  const urlOf = (name: ImageName) => imageUrl(name, base, config)
   const uploadUrlOf = (name: ImageName, ticket: string) => `${base}/incoming/${name.text}?ticket=${ticket}`
   const deleteUrlOf = (name: ImageName) => deleteLink(name, { base, secret: rest.secret })
   const presign = area && openPresign({ ...rest, area, now, uploadUrlOf })
   const { store } = presign ?? rest
-  const deps: Deps = { ...rest, store, presign, now, urlOf, ownUrlOf, deleteUrlOf }
+  const deps: Deps = { ...rest, store, presign, now, network, urlOf, ownUrlOf, deleteUrlOf }
 
+  app.addHook('onRequest', takeInTurn)
   closeAtStop(app)
-  app.decorateRequest('apiKey', undefined)
   app.decorate('minUploadRate', config.minUploadRate)
+  for (const fact of ['apiKey', 'taken', 'failure']) app.decorateRequest(fact, undefined)
+  metrics?.watch(app)
   app.addHook('onRequest', async (request, reply) => logAtEnd(request, reply))
-  app.addHook('onRequest', refuseOtherEncodings)
+  app.addHook('onRequest', refuseDoubtful)
   continueWhenWanted(app)
+  refuseTunnels(app)
   app.setErrorHandler((error, request, reply) => answer(request, reply, toProblem(error)))
-  app.setNotFoundHandler((request, reply) => answer(request, reply, problem('not_found')))
+  const notFound = (request: FastifyRequest, reply: FastifyReply) =>
+    answer(request, reply, problem('not_found'))
+  app.setNotFoundHandler(notFound)
 
   await describeApi(app, () => base)
 
@@ -103,7 +135,7 @@ export async function buildApp({ log, now = Date.now, area, ...rest }: AppOption
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, _payload, done) => done(null))
   await app.register(async (uploads) => {
-    if (config.corsOrigin !== undefined) await uploads.register(cors, corsOptions(config.corsOrigin))
+    if (config.corsOrigin !== undefined) await letPagesIn(uploads, config.corsOrigin, notFound)
     await uploads.register(multipart)
     const mayEnter = await gate(uploads, deps)
     const doors = await admission(uploads, deps)
@@ -116,6 +148,22 @@ export async function buildApp({ log, now = Date.now, area, ...rest }: AppOption
   deleteLinks(app, deps)
   system(app, deps)
   return app
+}
+
+/** Lets pages of other origins use all that is for uploaders, and read there, too, that an address does not exist. */
+async function letPagesIn(
+  uploads: FastifyInstance,
+  origin: '*' | string[],
+  notFound: (request: FastifyRequest, reply: FastifyReply) => void,
+): Promise<void> {
+  // The library's route for preflights takes those for any address.
+  uploads.addHook('onRequest', async ({ url, routeOptions }) => {
+    const isOurs = UPLOADERS_PATHS.some((path) => url.startsWith(`${path}/`))
+    if (routeOptions.url === '*' && !isOurs) throw problem('not_found')
+  })
+  await uploads.register(cors, corsOptions(origin))
+  for (const prefix of UPLOADERS_PATHS)
+    await uploads.register(async (below) => void below.setNotFoundHandler(notFound), { prefix })
 }
 
 /** Pages may read what the answers say in their headers, and need to ask once a day whether they may. */
@@ -152,6 +200,7 @@ function toProblem(error: unknown): Problem {
 
 /** Answers with a problem, in the shape that the address speaks, so that the client gets to read it. */
 function answer(request: FastifyRequest, reply: FastifyReply, problem: Problem) {
+  request.failure = problem.code
   // Not one stack for each of a crowd.
   if (problem.code === 'server_busy') request.log.warn(problem.code)
   else if (problem.status >= 500) request.log.error({ err: problem.cause ?? problem }, problem.code)
@@ -171,31 +220,4 @@ function answer(request: FastifyRequest, reply: FastifyReply, problem: Problem) 
   reply.header('connection', 'close')
   const how = { isHeldBack: isHoldingBack(request.raw), isCostly: problem.code === 'body_fragmented' }
   return reply.header('content-length', Buffer.byteLength(text)).send(lingering(request.raw, text, how))
-}
-
-/** Refuses what would be stored as it came, though its sender means it to be decoded, and what HTTP/1.0 does not know. */
-async function refuseOtherEncodings({ raw }: FastifyRequest): Promise<void> {
-  const encoding = raw.headers['transfer-encoding']
-  if (encoding === undefined) return
-  if (encoding.trim().toLowerCase() !== 'chunked' || raw.httpVersion === '1.0')
-    throw problem('transfer_encoding_refused')
-}
-
-/** One line a request, when its connection is done with it. The query is left out, as it may hold what nobody should see. */
-function logAtEnd(request: FastifyRequest, reply: FastifyReply): void {
-  reply.header('x-request-id', request.id)
-  reply.raw.once('close', () => {
-    // Without the query; and a link to delete, if it is mangled, may have its token elsewhere.
-    const [path = ''] = request.url.split('?')
-    const link = ['/delete/', '/incoming/'].find((start) => path.startsWith(start))
-    const line = {
-      method: request.method,
-      path: link === undefined ? path : `${link}…`,
-      status: reply.statusCode,
-      ms: Math.round(reply.elapsedTime),
-      key: request.apiKey?.name,
-    }
-    if (reply.raw.writableFinished) request.log.info(line, 'request')
-    else request.log.info(line, 'request, client gone before the end of the answer')
-  })
 }

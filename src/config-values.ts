@@ -67,6 +67,15 @@ export function port(text: string, context: z.RefinementCtx): number {
   return isPort ? Number(text) : refuse(context, `"${text}" is not a port from 0 to 65535`)
 }
 
+/** Where to listen: an address or name, and a port. */
+export function address(text: string, context: z.RefinementCtx): { host: string; port: number } {
+  const [, host = '', digits = ''] = /^(.+):(\d{1,5})$/.exec(text) ?? []
+  const bare = host.replace(/^\[(.*)\]$/, '$1')
+  const isHost = bare === host ? /^[A-Za-z0-9.-]+$/.test(host) : isIP(bare) === 6
+  if (isHost && Number(digits) <= 65_535) return { host: bare, port: Number(digits) }
+  return refuse(context, `"${text}" is not an address with a port, like 127.0.0.1:9464 or [::1]:9464`)
+}
+
 /** Reads a duration in seconds, `Infinity` for never. */
 export function lifetime(text: string, context: z.RefinementCtx): number {
   if (text === 'never') return Number.POSITIVE_INFINITY
@@ -101,6 +110,42 @@ export function redisUrl(text: string, context: z.RefinementCtx): string {
   if (/^rediss?:\/\//.test(text) && URL.canParse(text)) return text
   // It may hold a password, so it is not repeated.
   return refuse(context, 'is not an address like redis://localhost:6379')
+}
+
+/** What may be fetched from though it is not public: a host by its name, or a range of addresses; on port 80 and 443, or on this one. */
+export interface Allowance {
+  readonly host?: string
+  /** Like 10.0.0.0/8. */
+  readonly range?: string
+  readonly port?: number
+}
+
+/** Reads a list of names, addresses and networks, each with a port if another than 80 and 443 is meant. */
+export function allowances(text: string, context: z.RefinementCtx): Allowance[] {
+  const list = text.split(',').map((item) => allowance(item.trim()))
+  if (list.every((one) => one !== undefined)) return list
+  return refuse(
+    context,
+    `"${text}" is not a list like images.internal, 10.0.0.0/8, 127.0.0.1:8080, [::1]:8080`,
+  )
+}
+
+function allowance(item: string): Allowance | undefined {
+  const [, inBrackets, plain, digits] = /^(?:\[([^\]]+)\]|([^:[\]]+))(?::(\d{1,5}))?$/.exec(item) ?? []
+  const what = inBrackets ?? plain ?? item
+  // Neither has a host's name nor an address without a zone.
+  if (/[\s@%?#\\]/.test(what)) return undefined
+  const port = digits === undefined ? {} : { port: Number(digits) }
+  if (port.port === 0 || (port.port ?? 0) > 65_535) return undefined
+  if (isIP(what) > 0) return { range: `${what}/${isIP(what) === 4 ? 32 : 128}`, ...port }
+  if (what.includes('/')) {
+    // Nobody means to open everything.
+    const isRange = isIP(what.split('/')[0] ?? '') > 0 && ipaddr.isValidCIDR(what)
+    return isRange && ipaddr.parseCIDR(what)[1] > 0 ? { range: what, ...port } : undefined
+  }
+  const host = URL.parse(`http://${what}`)?.hostname.replace(/\.$/, '')
+  const isName = host !== undefined && isIP(host) === 0 && /^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$/.test(host)
+  return isName && inBrackets === undefined ? { host, ...port } : undefined
 }
 
 export function origins(text: string, context: z.RefinementCtx): '*' | string[] {

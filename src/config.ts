@@ -1,6 +1,8 @@
 import { z } from 'zod'
 import {
+  address,
   addressOrOff,
+  allowances,
   apiKeys,
   bucketName,
   count,
@@ -64,6 +66,9 @@ const variables = z.object({
     .string()
     .default('1GB')
     .transform(orOff(quantity(SIZE_UNITS))),
+  URL_FETCH: z.enum(['on', 'off']).default('on'),
+  URL_FETCH_ALLOW: z.string().transform(allowances).optional(),
+  URL_FETCH_TIMEOUT: z.string().default('20s').transform(timer),
   QUOTA: z
     .string()
     .default('0')
@@ -80,6 +85,7 @@ const variables = z.object({
     .transform(orOff(quantity(SIZE_UNITS))),
   IDLE_TIMEOUT: z.string().default('30s').transform(timer),
   STOP_TIMEOUT: z.string().default('20s').transform(timer),
+  METRICS_ADDRESS: z.string().transform(address).optional(),
   LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
 })
 
@@ -138,13 +144,25 @@ function contradictions(given: Readonly<Record<string, unknown>>): string[] {
   ]
 }
 
+const LINK_VARIABLES = variables.pick({
+  S3_PREFIX: true,
+  S3_INCOMING_PREFIX: true,
+  S3_PRESIGN_ENDPOINT: true,
+  PRESIGN_LIFETIME: true,
+})
+
 /** What arrives unchecked must not lie among the images, which the world may be able to read. */
 function overlapOfPrefixes(given: Readonly<Record<string, unknown>>): string[] {
-  const { data } = variables.pick({ S3_PREFIX: true, S3_INCOMING_PREFIX: true }).safeParse(given)
-  const [images = '', incoming = ''] = [data?.S3_PREFIX, data?.S3_INCOMING_PREFIX]
+  const { data } = LINK_VARIABLES.safeParse(given)
+  if (data === undefined || data.PRESIGN_LIFETIME === 0) return []
+  const { S3_PREFIX: images, S3_INCOMING_PREFIX: incoming } = data
+  if (images === '' && given.S3_PUBLIC_URL !== undefined && data.S3_PRESIGN_ENDPOINT !== false)
+    return [
+      'S3_PREFIX: must not be empty with S3_PUBLIC_URL, as the world could read uploads that nobody has checked (or set S3_PRESIGN_ENDPOINT=off)',
+    ]
   // With no prefix at all, the images lie beside it.
   const isWithin = incoming === '' || (images !== '' && incoming.startsWith(images))
-  return data !== undefined && (isWithin || images.startsWith(incoming))
+  return isWithin || images.startsWith(incoming)
     ? ['S3_INCOMING_PREFIX: neither it nor S3_PREFIX can lie within the other']
     : []
 }
@@ -220,6 +238,13 @@ function toConfig(values: Values) {
     maxConcurrentUploads: values.MAX_CONCURRENT_UPLOADS,
     /** Bytes of the process beyond which it takes no uploads; 0 for any number. */
     maxMemory: values.MAX_MEMORY,
+    /** Images that are fetched from elsewhere. */
+    urlFetch: {
+      isOn: values.URL_FETCH === 'on',
+      /** What may be reached besides public addresses. */
+      allow: values.URL_FETCH_ALLOW ?? [],
+      timeout: values.URL_FETCH_TIMEOUT,
+    },
     /** Bytes that a key may upload within `quotaWindow` seconds; 0 for any number. */
     quota: values.QUOTA,
     quotaWindow: values.QUOTA_WINDOW,
@@ -236,6 +261,8 @@ function toConfig(values: Values) {
     minUploadRate: values.MIN_UPLOAD_RATE,
     idleTimeout: values.IDLE_TIMEOUT,
     stopTimeout: values.STOP_TIMEOUT,
+    /** Where metrics are served; unset means nowhere. */
+    metricsAddress: values.METRICS_ADDRESS,
     logLevel: values.LOG_LEVEL,
   }
 }

@@ -13,8 +13,7 @@ export const ERRORS = {
   not_found: entry(404, () => 'There is nothing at this address. Images are uploaded with POST /api/upload.'),
   method_not_allowed: entry(
     405,
-    (detail: { allow: string }) =>
-      `This address takes ${detail.allow}. Images are uploaded with POST /api/upload.`,
+    (detail: { allow: string }) => `This address takes ${detail.allow} and no other method.`,
   ),
   image_not_found: entry(
     404,
@@ -138,6 +137,66 @@ export const ERRORS = {
     (detail: { width: number; height: number; limit: number }) =>
       `The image measures ${detail.width} × ${detail.height} pixels. ` +
       `Each side must be at least 1, and both together at most ${detail.limit} pixels.`,
+  ),
+  url_invalid: entry(
+    400,
+    (detail: { reason: string }) =>
+      `The member "url" cannot be used: ${detail.reason}. Give an address like https://example.com/photo.jpg.`,
+  ),
+  url_of_this_server: entry(
+    400,
+    () => 'The URL leads to this server: the image is already here. Use its URL as it is.',
+  ),
+  url_fetch_off: entry(
+    403,
+    () => 'This server fetches nothing from elsewhere. Download the image and upload it.',
+  ),
+  url_forbidden_address: entry(
+    403,
+    () =>
+      'The URL leads to an address that this server does not fetch from: only public ones are. ' +
+      'Upload the image itself, or have the operator allow its host.',
+  ),
+  url_unresolvable: entry(
+    422,
+    () => 'The host in the URL has no address. Check its spelling, and try again later if it is right.',
+  ),
+  url_unreachable: entry(
+    422,
+    (detail: { reason: string }) =>
+      `The host in the URL cannot be reached: ${detail.reason}. Check the URL, or upload the image itself.`,
+  ),
+  url_timeout: entry(
+    422,
+    () =>
+      'The host in the URL took too long to answer or to send the image. Try again, or upload it yourself.',
+  ),
+  url_http_error: entry(
+    422,
+    (detail: { status: number }) =>
+      `The host in the URL answered with status ${detail.status} instead of 200. Use a URL that needs no login, ` +
+      'cookie or Referer.',
+  ),
+  url_redirect_refused: entry(
+    422,
+    (detail: { reason: string }) =>
+      `The URL redirects, and that is not followed: ${detail.reason}. Use the URL that it leads to in the end.`,
+  ),
+  url_answer_encoded: entry(
+    422,
+    () =>
+      'The host in the URL sends the image with a Content-Encoding, though asked for none. Upload the image itself.',
+  ),
+  url_answer_incomplete: entry(
+    422,
+    () =>
+      'The host in the URL broke off before the whole image had come. Try again, or upload the image itself.',
+  ),
+  url_not_an_image: entry(
+    422,
+    () =>
+      'What the URL leads to is no JPEG, PNG, GIF or WebP image. It may be a page around the image, or one that asks ' +
+      'for a login or a Referer: open the URL in a private window, and use the address of the image alone.',
   ),
   expires_in_invalid: entry(
     400,

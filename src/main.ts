@@ -6,9 +6,12 @@ import { type Logger, pino } from 'pino'
 import { buildApp, publicUrlOf } from './app.ts'
 import { type Config, ConfigError, loadConfig, readDotEnv } from './config.ts'
 import { openKeyring } from './keys.ts'
+import type { Listener } from './metrics/listener.ts'
+import type { Metrics } from './metrics/metrics.ts'
 import { openIncomingArea, openStore } from './open-store.ts'
 import { openUsage } from './open-usage.ts'
 import { isLeftover } from './presign/times.ts'
+import { readiness } from './readiness.ts'
 import { openSecret } from './secret.ts'
 import { openSpool, type Spool } from './spool.ts'
 import { type IncomingArea, type Store, StoreError } from './store/store.ts'
@@ -23,8 +26,13 @@ async function start(): Promise<void> {
   readDotEnv()
   const config = loadConfig()
   const log = pino({ level: config.logLevel })
-  const { keyring, secret, spool, store, area, usage } = await openAll(config, log)
-  const app = await buildApp({ config, store, area, spool, usage, keyring, secret, log })
+  const { keyring, secret, spool, area, ...opened } = await openAll(config, log)
+  // Its library takes some memory, which those who do not ask for it keep.
+  const metrics = config.metricsAddress && (await import('./metrics/metrics.ts')).openMetrics()
+  const store = metrics?.store(opened.store) ?? opened.store
+  const usage = metrics?.usage(opened.usage) ?? opened.usage
+  metrics?.look({ readiness: readiness({ store, usage, spool, log }), spool })
+  const app = await buildApp({ config, store, area, spool, usage, keyring, secret, log, metrics })
   try {
     await app.listen({ host: config.host, port: config.port, listenTextResolver: () => 'listening' })
   } catch (error) {
@@ -42,11 +50,14 @@ async function start(): Promise<void> {
       { url: base },
       `no model can fetch images from here: ${reason}; set ${variable} to your public address`,
     )
+  const listener =
+    config.metricsAddress && (await metrics?.listen(config.metricsAddress).catch(explainMetrics))
+  if (listener) log.info({ url: listener.url }, 'metrics')
   log.info({ url, store: config.store }, 'ready')
 
   const stopSweeping = new AbortController()
-  void sweepRegularly({ config, store, area, spool, log, signal: stopSweeping.signal })
-  stopOnSignal({ app, store, area, spool, usage, config, log, stopSweeping })
+  void sweepRegularly({ config, store, area, spool, log, metrics, signal: stopSweeping.signal })
+  stopOnSignal({ app, listener, store, area, spool, usage, config, log, stopSweeping })
 }
 
 async function openAll(config: Config, log: Logger) {
@@ -100,6 +111,10 @@ function explainPort(error: NodeJS.ErrnoException & { port?: number }): Error {
   return error
 }
 
+function explainMetrics({ code }: NodeJS.ErrnoException): never {
+  throw new ConfigError(`METRICS_ADDRESS: cannot be listened on (${code}); set another`)
+}
+
 /** Says each thing once, as two parts of a bucket may have the same to say. */
 function onceEach(say: (note: string) => void): (note: string) => void {
   const said = new Set<string>()
@@ -115,10 +130,11 @@ interface Sweeping {
   readonly area: IncomingArea | undefined
   readonly spool: Spool
   readonly log: Logger
+  readonly metrics: Metrics | undefined
   readonly signal: AbortSignal
 }
 
-async function sweepRegularly({ config, store, area, spool, log, signal }: Sweeping): Promise<void> {
+async function sweepRegularly({ config, store, area, spool, log, metrics, signal }: Sweeping): Promise<void> {
   if (config.sweepInterval === 0)
     return log.warn('the sweeper is off: expired images are refused but keep their space')
   const isOver = (key: string, now: number) => isLeftover(key, config, now)
@@ -126,8 +142,9 @@ async function sweepRegularly({ config, store, area, spool, log, signal }: Sweep
   while (!signal.aborted) {
     const begun = performance.now()
     try {
-      const onError = (err: unknown) => log.error({ err }, 'cannot delete an expired image')
-      const result = await sweep({ store, incoming, spool, now: Date.now(), onError, signal })
+      const onError = (err: unknown) => log.error({ err }, 'a part of the sweep failed')
+      const sweepOf = (store: Store) => sweep({ store, incoming, spool, now: Date.now(), onError, signal })
+      const result = await (metrics ? metrics.sweep(store, sweepOf) : sweepOf(store))
       log.info({ ...result, ms: Math.round(performance.now() - begun) }, 'sweep')
     } catch (err) {
       log.error({ err }, 'sweep failed')
@@ -138,6 +155,7 @@ async function sweepRegularly({ config, store, area, spool, log, signal }: Sweep
 
 interface Stopping {
   readonly app: FastifyInstance
+  readonly listener: Listener | undefined
   readonly store: Store
   readonly area: IncomingArea | undefined
   readonly spool: Spool
@@ -148,7 +166,17 @@ interface Stopping {
 }
 
 /** On SIGTERM, SIGINT or an error that nobody caught: takes nothing new, lets what is under way finish, and ends. */
-function stopOnSignal({ app, store, area, spool, usage, config, log, stopSweeping }: Stopping): void {
+function stopOnSignal({
+  app,
+  listener,
+  store,
+  area,
+  spool,
+  usage,
+  config,
+  log,
+  stopSweeping,
+}: Stopping): void {
   const limit = config.stopTimeout * 1000
   closeWithGrace({ delay: limit + 5000, logger: log }, async ({ signal, err }) => {
     if (err) log.fatal({ err }, 'stopping after an error')
@@ -161,6 +189,7 @@ function stopOnSignal({ app, store, area, spool, usage, config, log, stopSweepin
     await store.close()
     await area?.store.close()
     await usage.close()
+    await listener?.close()
     log.info('stopped')
   })
 }

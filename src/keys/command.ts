@@ -1,39 +1,21 @@
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
+import { CommandLineError, type Output } from '../command-line.ts'
 import { type Config, ConfigError } from '../config.ts'
 import { lifetime, orOff, quantity, rate, SIZE_UNITS } from '../config-values.ts'
 import { changeKeys, readKeys } from './change.ts'
 import { type KeyRecord, keyFileIn, newKey } from './record.ts'
 import { tableOf } from './table.ts'
 
-export const USAGE = `Usage:
-  layover keys create --name <name> [--expires 90d] [--quota 200MB] [--rate 100/1m] [--max-lifetime 24h]
-  layover keys list [--json]
-  layover keys revoke <name, last four characters, or beginning of the id>
-A value that begins with "-" goes after "=" or "--": --name=-x, revoke -- -x1Y.
-`
-
-/** The command was not understood; `message` says why. */
-export class UsageError extends Error {
-  override name = 'UsageError'
-}
-
-export interface Output {
-  /** For other programs: a new key, or the list. */
-  readonly result: (text: string) => void
-  /** For whoever looks on. */
-  readonly note: (text: string) => void
-}
-
 type Where = Pick<Config, 'dataDir' | 'apiKeys' | 'authUpstreamUrl'>
 
-/** `layover keys …`. Throws a `UsageError`, or a `ConfigError` if it is understood but cannot be done. */
+/** `layover keys …`. Throws a `CommandLineError`, or a `ConfigError` if it is understood but cannot be done. */
 export async function keysCommand(args: readonly string[], config: Where, output: Output): Promise<void> {
   const [name = '', ...rest] = args
   const command = new Map(Object.entries({ create, list, revoke })).get(name)
   if (command === undefined)
-    throw new UsageError(name === '' ? 'what to do is missing' : `no such command: ${name}`)
+    throw new CommandLineError(name === '' ? 'what to do is missing' : `no such command: ${name}`)
   const other = config.apiKeys ? 'API_KEYS' : config.authUpstreamUrl ? 'AUTH_UPSTREAM_URL' : undefined
   if (other) output.note(`${other} is set: the server does not use the keys of ${pathOf(config)}.\n`)
   await command(rest, config, output)
@@ -87,7 +69,7 @@ async function list(args: string[], config: Where, output: Output): Promise<void
 async function revoke(args: string[], config: Where, output: Output): Promise<void> {
   const { positionals } = parsed({ args, options: {}, allowPositionals: true })
   const [which, ...more] = positionals
-  if (!which || more.length > 0) throw new UsageError('say which key, and only one')
+  if (!which || more.length > 0) throw new CommandLineError('say which key, and only one')
   let revoked: KeyRecord | undefined
   await changeKeys(config.dataDir, (keys) => {
     revoked = theOne(keys, which)
@@ -128,7 +110,9 @@ const limits = z.object({
 function limitsOf(values: Readonly<Record<string, unknown>>): z.infer<typeof limits> {
   const { data, error } = limits.safeParse(values)
   if (data) return data
-  throw new UsageError(error.issues.map(({ path, message }) => `--${path.join()}: ${message}`).join('; '))
+  throw new CommandLineError(
+    error.issues.map(({ path, message }) => `--${path.join()}: ${message}`).join('; '),
+  )
 }
 
 /** What the file keeps of them: "never" is nothing to keep. */
@@ -147,7 +131,7 @@ function parsed<T extends Parameters<typeof parseArgs>[0]>(options: T) {
   try {
     return parseArgs(options)
   } catch (error) {
-    throw new UsageError((error as Error).message)
+    throw new CommandLineError((error as Error).message)
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Config } from '../config.ts'
+import type { Network } from '../intake/remote/network.ts'
 import type { Keyring } from '../keys.ts'
 import type { ImageName } from '../name.ts'
 import type { Presign } from '../presign.ts'
@@ -13,6 +14,8 @@ export interface Deps {
   readonly spool: Spool
   readonly keyring: Keyring
   readonly usage: Usage
+  /** How images are fetched from elsewhere. */
+  readonly network: Network
   /** What owner marks are made with. */
   readonly secret: Buffer
   /** Unix milliseconds. */

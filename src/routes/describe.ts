@@ -163,6 +163,25 @@ export const FORM_REFUSALS: readonly ErrorCode[] = [
   'fields_refused',
 ]
 
+/** What an upload by URL can meet: the image is another server's, so that what is wrong with it is said with other codes. */
+export const URL_REFUSALS: readonly ErrorCode[] = [
+  ...UPLOAD_REFUSALS.filter((code) => code !== 'format_unsupported' && code !== 'file_empty'),
+  'json_expected',
+  'json_malformed',
+  'url_invalid',
+  'url_of_this_server',
+  'url_fetch_off',
+  'url_forbidden_address',
+  'url_unresolvable',
+  'url_unreachable',
+  'url_timeout',
+  'url_http_error',
+  'url_redirect_refused',
+  'url_answer_encoded',
+  'url_answer_incomplete',
+  'url_not_an_image',
+]
+
 /** Headers of the answer to every upload. */
 export const UPLOAD_HEADERS = {
   'X-Layover-Id': header('The image’s id.'),

@@ -1,18 +1,28 @@
 import type { FastifyInstance, onRequestAsyncHookHandler } from 'fastify'
 import type { Admission } from '../admission.ts'
+import { whileClientWaits } from '../connection.ts'
 import { readBase64, refuseTooLargeBase64 } from '../intake/base64.ts'
 import { readMultipart, refuseTooLarge } from '../intake/multipart.ts'
 import { refuseBadOptions } from '../intake/options.ts'
+import { explainRemote, readRemote, refuseUnlessFetching } from '../intake/remote.ts'
 import type { Deps } from './deps.ts'
-import { describe, FORM_REFUSALS, json, refusals, UPLOAD_HEADERS, UPLOAD_REFUSALS } from './describe.ts'
+import {
+  describe,
+  FORM_REFUSALS,
+  json,
+  refusals,
+  UPLOAD_HEADERS,
+  UPLOAD_REFUSALS,
+  URL_REFUSALS,
+} from './describe.ts'
 import { factsOf } from './facts.ts'
 import { refuseOtherMethods } from './other-methods.ts'
-import { BASE64, EXPIRY_OPTIONS, FORM } from './schemas.ts'
-import { takeUpload, type Uploaded } from './take-upload.ts'
+import { BASE64, BY_URL, EXPIRY_OPTIONS, FORM } from './schemas.ts'
+import { clientGone, takeUpload, type Uploaded } from './take-upload.ts'
 
 const UPLOADS = '/v1/files/uploads'
 
-/** The ways in below `/v1/files/uploads`: an image as a form or as base64. */
+/** The ways in below `/v1/files/uploads`: an image as a form, as base64 or by its URL. */
 export function files(
   app: FastifyInstance,
   deps: Deps,
@@ -41,8 +51,18 @@ export function files(
     return answer(await takeUpload({ request, reply, incoming }, deps))
   })
 
+  // Its body is small, and what it fetches may not be.
+  const doorOfUrl = doors.mayUpload({ bytes: config.maxFileSize })
+  const ofUrl = { onRequest: [...mayUpload, refuseUnlessFetching(config), doorOfUrl], schema: SCHEMAS.url }
+  app.post(`${UPLOADS}/url`, ofUrl, async (request, reply) => {
+    const incoming = await readRemote(request, { ...deps, signal: clientGone(reply) })
+    const taken = takeUpload({ request, reply, incoming }, deps)
+    return answer(await whileClientWaits(request.raw, taken).catch(explainRemote))
+  })
+
   refuseOtherMethods(app, UPLOADS, ['GET', 'HEAD', 'POST'])
   refuseOtherMethods(app, `${UPLOADS}/base64`, ['POST'])
+  refuseOtherMethods(app, `${UPLOADS}/url`, ['POST'])
 }
 
 const tags = ['Files']
@@ -74,5 +94,13 @@ const SCHEMAS = {
         'base64_invalid',
       ),
     },
+  }),
+  url: describe({
+    operationId: 'createUploadFromUrl',
+    tags,
+    summary: 'Have an image fetched from its URL',
+    ...EXPIRY_OPTIONS,
+    body: BY_URL,
+    response: { 200: stored, ...refusals('Error', ...URL_REFUSALS) },
   }),
 }

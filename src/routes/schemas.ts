@@ -35,7 +35,7 @@ export const FORM = {
 }
 
 /** The smallest PNG that decodes, to try things with. */
-const TINY_PNG =
+export const TINY_PNG =
   'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAACklEQVR4nGMAAQAABQABDQottAAAAABJRU5ErkJggg=='
 
 /** The body of an upload as base64. */
@@ -56,6 +56,30 @@ export const BASE64 = {
           expires_in: EXPIRES_IN,
         },
         example: { data: TINY_PNG, expires_in: 3600 },
+      },
+    },
+  },
+}
+
+/** The body of an upload by URL. */
+export const BY_URL = {
+  content: {
+    'application/json': {
+      schema: {
+        type: 'object',
+        required: ['url'],
+        properties: {
+          url: {
+            type: 'string',
+            format: 'uri',
+            maxLength: 2048,
+            description: 'An http or https URL of a public host, on port 80 or 443.',
+          },
+          filename: { type: 'string', description: 'Not used.' },
+          purpose: { type: 'string', description: 'Not used.' },
+          expires_in: EXPIRES_IN,
+        },
+        example: { url: 'https://example.com/photo.jpg', expires_in: 3600 },
       },
     },
   },
@@ -92,6 +116,16 @@ function exactly(properties: object) {
 
 /** The last part of an image's path. */
 export const NAME = { type: 'string', pattern: '^[0-9a-z]{48}\\.(jpg|png|gif|webp)$' }
+
+const CHECK = {
+  anyOf: [
+    exactly({ status: { const: 'ok' } }),
+    exactly({
+      status: { const: 'failed' },
+      reason: { type: 'string', description: 'Always the same sentence.' },
+    }),
+  ],
+}
 
 /** Schemas that several routes name, each with its id. */
 export const SHARED_SCHEMAS = [
@@ -180,4 +214,11 @@ export const SHARED_SCHEMAS = [
   },
   { $id: 'Deleted', ...exactly({ id: FACTS.id, deleted: { const: true } }) },
   { $id: 'Ok', ...exactly({ status: { const: 'ok' } }) },
+  {
+    $id: 'Readiness',
+    ...exactly({
+      status: { enum: ['ok', 'degraded', 'unavailable'] },
+      checks: exactly({ store: CHECK, usage: CHECK, space: CHECK }),
+    }),
+  },
 ]

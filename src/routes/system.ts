@@ -1,12 +1,10 @@
 import type { FastifyInstance } from 'fastify'
+import { readiness } from '../readiness.ts'
 import type { Deps } from './deps.ts'
-import { answerIn, describe, json, NO_STORE, refusals } from './describe.ts'
-
-/** How long the answer to `/readyz` holds, in milliseconds. */
-const CHECK_INTERVAL = 1000
+import { answerIn, describe, header, json, NO_STORE, refusals } from './describe.ts'
 
 /** What is asked by machines that are neither uploaders nor models' fetchers: crawlers and whoever watches the process. */
-export function system(app: FastifyInstance, { store }: Deps): void {
+export function system(app: FastifyInstance, { store, usage, spool }: Deps): void {
   // Models' fetchers obey robots.txt, and a host without one is fetched from, but asked twice.
   app.get('/robots.txt', { schema: SCHEMAS.robots }, async (_request, reply) => {
     return reply.type('text/plain; charset=utf-8').send('User-agent: *\nAllow: /\n')
@@ -16,19 +14,21 @@ export function system(app: FastifyInstance, { store }: Deps): void {
     reply.header('cache-control', 'no-store').send({ status: 'ok' }),
   )
 
-  // Anybody may ask, and a check writes to the disk, so those who ask within a second share one.
-  let lastCheck = { at: Number.NEGATIVE_INFINITY, result: Promise.resolve() }
+  const look = readiness({ store, usage, spool, log: app.log })
   app.get('/readyz', { schema: SCHEMAS.readyz }, async (_request, reply) => {
-    const at = performance.now()
-    if (at - lastCheck.at >= CHECK_INTERVAL) lastCheck = { at, result: store.check() }
-    await lastCheck.result
-    return reply.header('cache-control', 'no-store').send({ status: 'ok' })
+    const found = await look()
+    reply.header('cache-control', 'no-store')
+    if (found.status === 'unavailable') reply.code(503).header('retry-after', '5')
+    return reply.send(found)
   })
 }
 
 const tags = ['System']
 const isOpen = true
 const OK = { $ref: 'Ok#' }
+
+const RETRY = header('Seconds after which to try again.', 'integer')
+const READINESS = { $ref: 'Readiness#' }
 
 const SCHEMAS = {
   robots: describe({
@@ -49,11 +49,13 @@ const SCHEMAS = {
     operationId: 'getReadiness',
     tags,
     isOpen,
-    summary: 'Whether the store can be reached',
-    description: 'Those who ask within a second share one check.',
+    summary: 'Whether images can be served, and uploads taken',
+    description:
+      '503 only while images cannot be served. `degraded`: they can, but uploads may be refused. Those who ask within a second share one check.',
     response: {
-      200: json('It can.', OK, NO_STORE),
-      ...refusals('Error', 'store_unavailable', 'storage_full'),
+      200: json('Images can be served.', READINESS, NO_STORE),
+      ...refusals('Error'),
+      503: json('The store cannot be used.', READINESS, { ...NO_STORE, 'Retry-After': RETRY }),
     },
   }),
 }

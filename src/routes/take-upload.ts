@@ -28,6 +28,7 @@ export async function takeUpload(
   using _place = holdPlace(request)
   const signal = clientGone(reply)
   await using staged = await stage(incoming.body, { spool, digest: store.digest, ...config })
+  request.taken = staged.size
   const { lifetime } = readOptions(request, incoming.fields, config)
   const key = keyOf(request)
   const published = publish(staged, {

@@ -24,6 +24,8 @@ describe('with CORS_ORIGIN', () => {
     ['/api/upload', 'POST'],
     ['/v1/files/uploads', 'POST'],
     ['/v1/files/uploads/file_x', 'DELETE'],
+    ['/v1/files/uploads/presign', 'POST'],
+    ['/incoming/x.png?ticket=x', 'PUT'],
   ])('a browser may ask whether its page may use %s (%s), once a day', async (path, method) => {
     const answer = await preflight(path, ORIGIN, method)
     expect(answer.status).toBe(204)
@@ -51,6 +53,28 @@ describe('with CORS_ORIGIN', () => {
   test('another origin is not let in', async () => {
     const answer = await preflight('/api/upload', 'https://evil.example.com')
     expect(answer.headers.get('access-control-allow-origin')).not.toBe('https://evil.example.com')
+  })
+
+  test.each([
+    ['GET', '/v1/nowhere'],
+    ['POST', '/api/nowhere'],
+  ])('it may read, too, that there is nothing (%s %s)', async (method, path) => {
+    expect((await preflight(path, ORIGIN, method)).status).toBe(204)
+    const answer = await fetch(app.url + path, { method, headers: { origin: ORIGIN } })
+    expect(answer.status).toBe(404)
+    expect(answer.headers.get('access-control-allow-origin')).toBe(ORIGIN)
+  })
+
+  test.each([
+    ['/nowhere', 404],
+    ['/healthz', 404],
+    ['/v1x/files', 404],
+    ['/uploads/2026/01/x.png', 405],
+  ])('OPTIONS %s is answered as without it', async (path, status) => {
+    const answer = await preflight(path)
+    expect(answer.status).toBe(status)
+    expect(answer.headers.get('access-control-allow-methods')).toBeNull()
+    expect((await answer.json()) as object).toHaveProperty('error.code')
   })
 
   test('images stay open to any page', async () => {

@@ -1,28 +1,50 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ERROR_CODES } from '../../src/errors.ts'
+import { machineNetwork } from '../../src/intake/remote/network.ts'
 import { type ApiDocument, checker } from '../support/api-document.ts'
 import { authorization, startApp, type TestApp } from '../support/app.ts'
 import { pngHeader, pngOfSize, tinyPng } from '../support/images.ts'
 import { multipartBody, uploadOf } from '../support/multipart.ts'
+import { type Origin, startOrigin, testNetwork } from '../support/remote.ts'
 import { exchange, requestHead } from '../support/socket.ts'
 
 const UPLOAD = '/api/upload'
 const FILES = '/v1/files/uploads'
 const BASE64 = `${FILES}/base64`
 const PRESIGN = `${FILES}/presign`
+const BY_URL = `${FILES}/url`
 const ONE = `${FILES}/{id}`
 const COMPLETE = `${ONE}/complete`
 const KEY = { Authorization: authorization }
 
 let app: TestApp
+let origin: Origin
 let document: ApiDocument
 let check: ReturnType<typeof checker>
 beforeAll(async () => {
-  app = await startApp({ env: { MAX_FILE_SIZE: '100KB', QUOTA: '90KB', RATE_LIMIT: '10000/1m' } })
+  origin = await startOrigin((request, response) => {
+    const path = request.url?.slice(1) ?? ''
+    const [image, headers] = [images[path], elsewhere[path]]
+    if (image) return response.end(image)
+    if (path !== 'wait')
+      response.writeHead(headers ? (path === 'away' ? 302 : 200) : 404, headers).end('text')
+  })
+  const network = testNetwork({ 'origin.test': ['127.0.0.1'] })
+  app = await startApp({
+    env: {
+      ...{ MAX_FILE_SIZE: '100KB', QUOTA: '90KB', RATE_LIMIT: '10000/1m' },
+      ...{ PUBLIC_URL: 'https://images.example.com', URL_FETCH_TIMEOUT: '1s' },
+      URL_FETCH_ALLOW: 'origin.test',
+    },
+    network: { ...network, dial: (to) => machineNetwork.dial({ ...to, port: origin.port }) },
+  })
   document = (await (await fetch(`${app.url}/openapi.json`)).json()) as ApiDocument
   check = checker(document)
 })
-afterAll(() => app[Symbol.asyncDispose]())
+afterAll(async () => {
+  await app[Symbol.asyncDispose]()
+  await origin[Symbol.asyncDispose]()
+})
 
 type Headers = Record<string, string | number>
 
@@ -60,8 +82,9 @@ const others = [
   ['GET', '/v1/files/usage'],
 ] as const
 const presign = [['POST', PRESIGN]] as const
-const all = [...forms, ...base64, ...presign, ...others]
 const orderOf = (size: number) => jsonOf(JSON.stringify({ content_type: 'image/png', size }))
+const byUrl = [['POST', BY_URL]] as const
+const all = [...forms, ...base64, ...byUrl, ...presign, ...others]
 const field = (name: string, content: string) => ({ name, content })
 const file = (content: Buffer) => ({ name: 'file', content, filename: 'x.png' })
 
@@ -75,11 +98,37 @@ const images: Record<string, Buffer> = {
   file_over_quota: pngOfSize(95 * 1024),
 }
 
+/** What else another server may answer, by its path. */
+const elsewhere: Record<string, Record<string, string>> = {
+  page: { 'content-type': 'text/html' },
+  encoded: { 'content-encoding': 'gzip' },
+  short: { 'content-length': '5', connection: 'close' },
+  away: { location: 'ftp://origin.test/' },
+}
+const fetched = (path: string) => jsonOf(JSON.stringify({ url: `http://origin.test/${path}` }))
+const fromUrls: Record<string, string> = {
+  url_invalid: 'ftp://origin.test/',
+  url_of_this_server: 'https://images.example.com/x',
+  url_forbidden_address: 'http://127.0.0.1/',
+  url_unresolvable: 'http://unknown.test/',
+  url_unreachable: 'https://origin.test/',
+  url_timeout: 'http://origin.test/wait',
+  url_http_error: 'http://origin.test/nothing',
+  url_redirect_refused: 'http://origin.test/away',
+  url_answer_encoded: 'http://origin.test/encoded',
+  url_answer_incomplete: 'http://origin.test/short',
+  url_not_an_image: 'http://origin.test/page',
+}
+
 const provoked: readonly Provoked[] = [
   ...Object.entries(images).flatMap(([code, image]) => [
     { code, at: forms, ...formOf(uploadOf(image)) },
     { code, at: base64, ...base64Of(image) },
   ]),
+  ...Object.keys(images)
+    .filter((code) => code !== 'file_empty' && code !== 'format_unsupported')
+    .map((code) => ({ code, at: byUrl, ...fetched(code) })),
+  ...Object.entries(fromUrls).map(([code, url]) => ({ code, at: byUrl, ...jsonOf(JSON.stringify({ url })) })),
   { code: 'key_missing', at: all },
   { code: 'key_wrong', at: all, headers: { Authorization: 'Bearer wrong' } },
   { code: 'transfer_encoding_refused', at: all, headers: { ...KEY, 'Transfer-Encoding': 'gzip, chunked' } },
@@ -87,18 +136,18 @@ const provoked: readonly Provoked[] = [
   { code: 'request_malformed', at: all.map(([method, path]) => [method, path, `${FILES}/%zz`] as const) },
   {
     code: 'expires_in_invalid',
-    at: [...forms, ...base64, ...presign].map(
+    at: [...forms, ...base64, ...byUrl, ...presign].map(
       ([method, path]) => [method, path, `${path}?expires_in=soon`] as const,
     ),
     headers: KEY,
   },
   {
     code: 'body_too_large',
-    at: [...base64, ...presign],
+    at: [...base64, ...byUrl, ...presign],
     ...chunked(jsonOf(`{"filename":"${'x'.repeat(400 * 1024)}"}`)),
   },
-  { code: 'json_expected', at: [...base64, ...presign], headers: KEY, body: '{}' },
-  { code: 'json_malformed', at: [...base64, ...presign], ...jsonOf('{"data":') },
+  { code: 'json_expected', at: [...base64, ...byUrl, ...presign], headers: KEY, body: '{}' },
+  { code: 'json_malformed', at: [...base64, ...byUrl, ...presign], ...jsonOf('{"data":') },
   { code: 'member_invalid', at: presign, ...jsonOf('{}') },
   { code: 'file_too_large', at: presign, ...orderOf(101 * 1024) },
   { code: 'file_over_quota', at: presign, ...orderOf(95 * 1024) },
@@ -122,8 +171,9 @@ const provoked: readonly Provoked[] = [
   { code: 'cursor_invalid', at: [['GET', FILES, `${FILES}?limit=0`]], headers: KEY },
 ]
 
-/** Those for which a single request does not do: time must pass, or something must fail. */
+/** Those for which a single request does not do: time must pass, something must fail, or it takes a setting. */
 const NOT_PROVOKED = [
+  'url_fetch_off',
   'key_expired',
   'rate_limited',
   'quota_exceeded',

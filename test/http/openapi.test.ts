@@ -3,20 +3,31 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type ApiDocument, checker, type Operation } from '../support/api-document.ts'
 import { authorization, startApp, type TestApp } from '../support/app.ts'
 import { tinyPng } from '../support/images.ts'
+import { type Origin, startOrigin } from '../support/remote.ts'
 
 const FILES = '/v1/files/uploads'
 
 let app: TestApp
+let origin: Origin
 let document: ApiDocument
 let check: ReturnType<typeof checker>
 beforeAll(async () => {
+  origin = await startOrigin((_request, response) => response.end(tinyPng))
   app = await startApp({
-    env: { RATE_LIMIT: '10000/1m', CORS_ORIGIN: 'https://app.example.com', S3_PRESIGN_ENDPOINT: 'off' },
+    env: {
+      RATE_LIMIT: '10000/1m',
+      CORS_ORIGIN: 'https://app.example.com',
+      S3_PRESIGN_ENDPOINT: 'off',
+      URL_FETCH_ALLOW: `127.0.0.1:${origin.port}`,
+    },
   })
   document = (await (await fetch(`${app.url}/openapi.json`)).json()) as ApiDocument
   check = checker(document)
 })
-afterAll(() => app[Symbol.asyncDispose]())
+afterAll(async () => {
+  await app[Symbol.asyncDispose]()
+  await origin[Symbol.asyncDispose]()
+})
 
 const ask = (path: string, init: RequestInit = {}) => fetch(app.url + path, init)
 const askWithKey = (path: string, init: RequestInit = {}) =>
@@ -71,6 +82,15 @@ const calls: Record<string, { status?: number; call: () => Promise<Response> }[]
         const { example } = (media?.schema ?? {}) as { example?: unknown }
         const headers = { 'content-type': 'application/json' }
         return askWithKey(`${FILES}/base64`, { method: 'POST', headers, body: JSON.stringify(example) })
+      },
+    },
+  ],
+  createUploadFromUrl: [
+    {
+      call: () => {
+        const headers = { 'content-type': 'application/json' }
+        const body = JSON.stringify({ url: `http://127.0.0.1:${origin.port}/photo.png`, expires_in: 3600 })
+        return askWithKey(`${FILES}/url`, { method: 'POST', headers, body })
       },
     },
   ],

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { pino } from 'pino'
 import { buildApp } from '../../src/app.ts'
 import { type Config, loadConfig } from '../../src/config.ts'
+import type { Network } from '../../src/intake/remote/network.ts'
 import { openKeyring } from '../../src/keys.ts'
 import { openIncomingArea, openStore } from '../../src/open-store.ts'
 import { openUsage } from '../../src/open-usage.ts'
@@ -37,11 +38,19 @@ export interface TestAppOptions {
   readonly now?: () => number
   /** Stands between the app and its store, to make it fail. */
   readonly wrap?: (store: Store) => Store
+  /** The way to other servers, instead of the machine's. */
+  readonly network?: Network
   /** Receives each log line. */
   readonly onLog?: (line: string) => void
 }
 
-export async function startApp({ env = {}, now, wrap, onLog }: TestAppOptions = {}): Promise<TestApp> {
+export async function startApp({
+  env = {},
+  now,
+  wrap,
+  network,
+  onLog,
+}: TestAppOptions = {}): Promise<TestApp> {
   const dir = await mkdtemp(join(tmpdir(), 'layover-'))
   const place = placeOf(dir)
   const config: Config = loadConfig({
@@ -67,6 +76,7 @@ export async function startApp({ env = {}, now, wrap, onLog }: TestAppOptions = 
     secret: Buffer.alloc(32, 7),
     log: onLog ? pino({ level: 'trace' }, { write: onLog }) : pino({ level: 'silent' }),
     ...(now && { now }),
+    ...(network && { network }),
   })
   await app.listen({ host: '127.0.0.1', port: 0 })
   const { port } = app.server.address() as AddressInfo

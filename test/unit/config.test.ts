@@ -51,6 +51,7 @@ test('nothing needs to be set', () => {
     minFreeSpace: 100 * 1024 * 1024,
     maxConcurrentUploads: 256,
     maxMemory: 1024 ** 3,
+    urlFetch: { isOn: true, allow: [], timeout: 20 },
     quota: 0,
     quotaWindow: 86_400,
     rateLimit: { count: 0, seconds: 1 },
@@ -61,6 +62,7 @@ test('nothing needs to be set', () => {
     minUploadRate: 10 * 1024,
     idleTimeout: 30,
     stopTimeout: 20,
+    metricsAddress: undefined,
     logLevel: 'info',
   })
 })
@@ -120,6 +122,32 @@ describe('quantities', () => {
     ['UPLOAD_TIMEOUT', ['0', 'never']],
   ])('%s can be none of %j', (name, texts) => {
     for (const text of texts) expect(faultsOf({ [name]: text }).message, text).toContain(`${name}: `)
+  })
+})
+
+describe('where uploads by link arrive', () => {
+  const s3 = { STORE: 's3', S3_BUCKET: 'images' }
+  const apart = 'S3_INCOMING_PREFIX: neither'
+
+  test.each([
+    [{ S3_PREFIX: 'a/', S3_INCOMING_PREFIX: 'a/incoming/' }, apart],
+    [{ S3_PREFIX: 'a/images/', S3_INCOMING_PREFIX: 'a/' }, apart],
+    [{ S3_PREFIX: 'incoming' }, apart],
+    [{ S3_INCOMING_PREFIX: '/' }, apart],
+    [{ S3_PREFIX: '/', S3_PUBLIC_URL: 'https://cdn.example.com' }, 'S3_PREFIX: must not be empty'],
+    [{ S3_PRESIGN_ACCESS_KEY_ID: 'half' }, 'S3_PRESIGN_SECRET_ACCESS_KEY: is needed'],
+    [{ PRESIGN_LIFETIME: '8d' }, 'PRESIGN_LIFETIME: "8d" is too long'],
+  ])('is not %j', (env, fault) => {
+    expect(faultsOf({ ...s3, ...env }).message).toContain(fault)
+  })
+
+  test.each([
+    { S3_PREFIX: '/' },
+    { S3_PREFIX: 'incoming/', PRESIGN_LIFETIME: '0' },
+    { S3_PREFIX: '/', S3_PUBLIC_URL: 'https://cdn.example.com', S3_PRESIGN_ENDPOINT: 'off' },
+    { S3_PREFIX: '/', S3_PUBLIC_URL: 'https://cdn.example.com', PRESIGN_LIFETIME: '0' },
+  ])('can be with %j', (env) => {
+    expect(loadConfig({ ...s3, ...env }).store).toBe('s3')
   })
 })
 
@@ -370,6 +398,48 @@ describe('CORS_ORIGIN', () => {
   )
 })
 
+describe('URL_FETCH_ALLOW', () => {
+  test.each([
+    ['images.internal', [{ host: 'images.internal' }]],
+    ['Intranet., b_1.test:8080', [{ host: 'intranet' }, { host: 'b_1.test', port: 8080 }]],
+    ['bücher.example', [{ host: 'xn--bcher-kva.example' }]],
+    ['127.0.0.1', [{ range: '127.0.0.1/32' }]],
+    ['127.0.0.1:9000,10.0.0.0/8', [{ range: '127.0.0.1/32', port: 9000 }, { range: '10.0.0.0/8' }]],
+    ['::1', [{ range: '::1/128' }]],
+    ['[::1]', [{ range: '::1/128' }]],
+    ['[::1]:9000', [{ range: '::1/128', port: 9000 }]],
+    ['fd00::/8, [fd00::/8]:81', [{ range: 'fd00::/8' }, { range: 'fd00::/8', port: 81 }]],
+  ])('%s is %j', (text, value) => {
+    expect(loadConfig({ URL_FETCH_ALLOW: text }).urlFetch.allow).toEqual(value)
+  })
+
+  test.each([
+    ...['*', '*.internal', 'http://images.internal', 'images.internal/', 'images.internal,', 'a b', '.'],
+    ...['images.internal:0', 'images.internal:99999', 'images.internal:http', 'user@images.internal'],
+    ...[
+      '0.0.0.0/0',
+      '::/0',
+      '10.0.0.0/99',
+      '10.0/8',
+      '127.1',
+      '2130706433',
+      '[images.internal]',
+      '[::1',
+      '::1%lo',
+    ],
+  ])('%s is refused', (text) => {
+    expect(faultsOf({ URL_FETCH_ALLOW: text }).message).toMatch(/URL_FETCH_ALLOW: /)
+  })
+})
+
+test('URL_FETCH and URL_FETCH_TIMEOUT', () => {
+  expect(loadConfig({ URL_FETCH: 'off', URL_FETCH_TIMEOUT: '1m' }).urlFetch).toEqual({
+    ...{ isOn: false, allow: [], timeout: 60 },
+  })
+  expect(faultsOf({ URL_FETCH: 'yes' }).message).toContain('URL_FETCH: ')
+  expect(faultsOf({ URL_FETCH_TIMEOUT: '0' }).message).toContain('URL_FETCH_TIMEOUT: ')
+})
+
 test('keys come from one place: API_KEYS and AUTH_UPSTREAM_URL together are refused', () => {
   const API_KEYS = `ci:${GOOD_KEY}`
   const AUTH_UPSTREAM_URL = 'https://gateway.example.com/v1/'
@@ -397,6 +467,29 @@ describe('a rate', () => {
 test('UPLOAD_PATH cannot be where the server has addresses of its own', () => {
   for (const path of ['/v1', '/api/images', '/delete', '/docs', '/healthz'])
     expect(faultsOf({ UPLOAD_PATH: path }).message).toMatch(/UPLOAD_PATH: .*of its own/)
+})
+
+describe('METRICS_ADDRESS', () => {
+  test.each([
+    ['127.0.0.1:9464', { host: '127.0.0.1', port: 9464 }],
+    ['[::1]:0', { host: '::1', port: 0 }],
+    ['metrics.internal:80', { host: 'metrics.internal', port: 80 }],
+  ])('%s is %j', (text, value) => {
+    expect(loadConfig({ METRICS_ADDRESS: text }).metricsAddress).toEqual(value)
+  })
+
+  test.each([
+    '9464',
+    ':9464',
+    '127.0.0.1',
+    '127.0.0.1:70000',
+    '::1:9464',
+    '[x]:1',
+    'http://a:1',
+    'a:1/metrics',
+  ])('%s is refused', (text) => {
+    expect(faultsOf({ METRICS_ADDRESS: text }).message).toMatch(/METRICS_ADDRESS: /)
+  })
 })
 
 test('a quota may be for a month', () => {

@@ -45,6 +45,18 @@ const all: Readonly<Record<ErrorCode, Problem>> = {
   format_unsupported: problem('format_unsupported'),
   image_invalid: problem('image_invalid', { format: 'png', reason: 'it holds no pixels' }),
   image_dimensions: problem('image_dimensions', { width: 70_000, height: 80_000, limit: 100_000_000 }),
+  url_invalid: problem('url_invalid', { reason: 'it is no whole address' }),
+  url_of_this_server: problem('url_of_this_server'),
+  url_fetch_off: problem('url_fetch_off'),
+  url_forbidden_address: problem('url_forbidden_address'),
+  url_unresolvable: problem('url_unresolvable'),
+  url_unreachable: problem('url_unreachable', { reason: 'nothing answers there' }),
+  url_timeout: problem('url_timeout'),
+  url_http_error: problem('url_http_error', { status: 404 }),
+  url_redirect_refused: problem('url_redirect_refused', { reason: 'there are more than 5' }),
+  url_answer_encoded: problem('url_answer_encoded'),
+  url_answer_incomplete: problem('url_answer_incomplete'),
+  url_not_an_image: problem('url_not_an_image'),
   expires_in_invalid: problem('expires_in_invalid', { limit: 259_200 }),
   upload_incomplete: problem('upload_incomplete'),
   upload_stalled: problem('upload_stalled'),
@@ -101,6 +113,7 @@ test('the texts name the facts that the client needs', () => {
   expect(all.range_not_satisfiable.message).toContain('67 bytes')
   expect(all.image_dimensions.message).toMatch(/70000 × 80000.*100000000/)
   expect(all.expires_in_invalid.message).toContain('at most 259200')
+  expect(all.url_http_error.message).toContain('status 404')
   expect(all.file_missing.message).toContain('found: image, photo')
   expect(problem('file_missing', { found: [] }).message).not.toContain('found')
   expect(problem('expires_in_invalid', { limit: Number.POSITIVE_INFINITY }).message).not.toContain('at most')

@@ -72,9 +72,10 @@ describe('with as many uploads as MAX_CONCURRENT_UPLOADS', () => {
       answerTo('POST /api/upload', form.contentType),
       answerTo(`POST ${FILES}`, form.contentType),
       answerTo(`POST ${FILES}/base64`, 'application/json'),
+      answerTo(`POST ${FILES}/url`, 'application/json'),
       answerTo(`PUT ${put}`, 'image/png'),
     ])
-    expect(answers).toEqual([busy, busy, busy, busy])
+    expect(answers).toEqual([busy, busy, busy, busy, busy])
     // Those without a key learn nothing of it.
     expect((await exchange(app.port, uploadHead(form, 'Bearer wrong'), form.body)).status).toBe(401)
     for (const path of ['/healthz', new URL(stored).pathname, FILES]) {

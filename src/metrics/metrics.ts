@@ -1,0 +1,63 @@
+import { Gauge, Registry } from '@prometheus-io/client'
+import type { FastifyInstance } from 'fastify'
+import type { CheckName, Readiness } from '../readiness.ts'
+import type { Spool } from '../spool.ts'
+import type { Store } from '../store/store.ts'
+import type { SweepResult } from '../sweeper.ts'
+import type { Usage } from '../usage/usage.ts'
+import { callMetrics } from './calls.ts'
+import { type Listener, listenForMetrics } from './listener.ts'
+import { processMetrics } from './process.ts'
+import { requestMetrics } from './requests.ts'
+import { sweepMetrics } from './sweeps.ts'
+
+/** What is measured, by standing in between: nothing that is measured knows of it. */
+export interface Metrics {
+  /** The same store, with its calls timed. */
+  store(store: Store): Store
+  /** The same usage, with its calls timed. */
+  usage(usage: Usage): Usage
+  /** Runs a sweep of this store, and counts what it does. */
+  sweep(store: Store, sweep: (store: Store) => Promise<SweepResult>): Promise<SweepResult>
+  /** Watches an app's requests; to be called before it has routes. */
+  watch(app: FastifyInstance): void
+  /** What is looked at whenever the metrics are read. */
+  look(at: { readonly readiness: () => Promise<Readiness>; readonly spool: Spool }): void
+  /** Serves the metrics from here on. */
+  listen(address: { readonly host: string; readonly port: number }): Promise<Listener>
+}
+
+/** `now` is Unix milliseconds. */
+export function openMetrics({ now = Date.now }: { now?: () => number } = {}): Metrics {
+  const registry = new Registry()
+  processMetrics(registry)
+  return {
+    ...callMetrics(registry),
+    sweep: sweepMetrics(registry, now),
+    watch: requestMetrics(registry),
+    look: (at) => lookAt(registry, at),
+    listen: (address) => listenForMetrics(registry, address),
+  }
+}
+
+function lookAt(registry: Registry, { readiness, spool }: Parameters<Metrics['look']>[0]): void {
+  new Gauge({
+    name: 'layover_check_ok',
+    help: '1 if a check of /readyz succeeds, else 0.',
+    labelNames: ['check'],
+    registers: [registry],
+    async collect() {
+      const { checks } = await readiness()
+      for (const check of Object.keys(checks) as CheckName[])
+        this.set({ check }, checks[check].status === 'ok' ? 1 : 0)
+    },
+  })
+  new Gauge({
+    name: 'layover_headroom_bytes',
+    help: 'Free space above MIN_FREE_SPACE; below 0, uploads are refused.',
+    registers: [registry],
+    async collect() {
+      this.set(await spool.headroom().catch(() => Number.NaN))
+    },
+  })
+}

@@ -1,0 +1,54 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { ErrorCode } from './errors.ts'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Bytes of the image that came, once it is whole. */
+    taken: number | undefined
+    /** Why the request was refused, or what failed. */
+    failure: ErrorCode | undefined
+  }
+}
+
+/** One line a request, when its connection is done with it. `docs/operations.md` has its fields, whose names stay. */
+export function logAtEnd(request: FastifyRequest, reply: FastifyReply): void {
+  reply.header('x-request-id', request.id)
+  const { socket } = request.raw
+  const before = socket.bytesWritten
+  reply.raw.once('close', () => {
+    const line = {
+      method: request.method,
+      path: shownPath(request.url),
+      status: reply.statusCode,
+      ms: Math.round(reply.elapsedTime),
+      key: request.apiKey?.name,
+      bytes: request.taken ?? sentOf(request, reply, socket.bytesWritten - before),
+      code: request.failure,
+    }
+    if (reply.raw.writableFinished) request.log.info(line, 'request')
+    else request.log.info(line, 'request, client gone before the end of the answer')
+  })
+}
+
+/** Bytes of an image that were sent; of one that was broken off, as many as left at most. None for what is no image. */
+function sentOf({ method }: FastifyRequest, reply: FastifyReply, written: number): number | undefined {
+  if (!String(reply.getHeader('content-type')).startsWith('image/')) return undefined
+  if (method === 'HEAD') return 0
+  const length = Number(reply.getHeader('content-length'))
+  return reply.raw.writableFinished ? length : Math.min(length, written)
+}
+
+/** An image's name, or its id, or either as part of something longer. */
+const NAME = /[0-9a-z]{15}([0-9a-z]{33,})/gi
+
+/**
+ * A path without what lets somebody in. The query may hold a token or a signature. A mangled link, to delete or to upload to, may have
+ * its token anywhere. An image's name is all that it takes to fetch the image, so only what it says and 20 of its 130 random bits are shown:
+ * enough to find it by.
+ */
+export function shownPath(url: string): string {
+  const [path = ''] = url.split('?')
+  const link = ['/delete/', '/incoming/'].find((start) => path.includes(start))
+  if (link !== undefined) return `${link}…`
+  return path.replace(NAME, (name) => `${name.slice(0, 19)}…`)
+}
