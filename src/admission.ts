@@ -9,6 +9,9 @@ import { StorageFull, storeFailure } from './store/store.ts'
 /** How late the event loop may be on average, in milliseconds, before uploads are refused. */
 const MOST_DELAY = 1000
 
+/** Over how many milliseconds: one stall alone, as by a collection of garbage, is none. */
+const DELAY_WINDOW = 4000
+
 /** Lists that are read at once, as each reads the names of all images, and that wait for their turn. */
 const MOST_LISTS = 4
 const MOST_WAITING = 64
@@ -72,6 +75,7 @@ export async function admission(
   // It measures alone: what it would refuse by itself are all requests of this part, and not the uploads only.
   await app.register(underPressure, {
     maxEventLoopDelay: MOST_DELAY,
+    sampleInterval: DELAY_WINDOW,
     maxRssBytes: maxMemory,
     pressureHandler: () => {},
   })

@@ -146,7 +146,7 @@ describe('with as many uploads as MAX_CONCURRENT_UPLOADS', () => {
 })
 
 test('with more memory than MAX_MEMORY, uploads are 503 and images are served', async () => {
-  // It is looked at once a second.
+  // It is looked at every few seconds.
   app = await startApp({ env: { MAX_MEMORY: '1MB' } })
   const first = await upload()
   const path = first.status === 200 ? new URL(JSON.parse(String(first.body)).data).pathname : '/healthz'
