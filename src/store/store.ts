@@ -1,3 +1,4 @@
+import { constants } from 'node:os'
 import type { Readable } from 'node:stream'
 
 /**
@@ -121,12 +122,13 @@ export class StorageFull extends StoreError {
   override name = 'StorageFull'
 }
 
-const FULL_CODES = new Set(['ENOSPC', 'EDQUOT'])
+/** By number: Node has no name for what a user's quota on the disk answers. */
+const FULL = new Set([constants.errno.ENOSPC, constants.errno.EDQUOT])
 
 /** A failure of the file system as a store's: what already is one stays as it is. */
 export function storeFailure(error: unknown, message: string): Error {
   if (error instanceof StoreError) return error
-  const { code } = error as NodeJS.ErrnoException
-  const Kind = code !== undefined && FULL_CODES.has(code) ? StorageFull : StoreError
+  const { code, errno = 0 } = error as NodeJS.ErrnoException
+  const Kind = FULL.has(-errno) ? StorageFull : StoreError
   return new Kind(code === undefined ? message : `${message} (${code})`, { cause: error })
 }
