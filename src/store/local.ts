@@ -50,14 +50,14 @@ export async function openLocalStore({ root, spool }: { root: string; spool: Spo
     await sync(folder)
   }
 
-  /** Gives the file its final name, in a folder that a sweep may remove at any moment before. */
+  /** Gives the file its final name, in a folder that sweeps may remove at any moment before, and again after it was made anew. */
   async function publish(temp: string, key: string): Promise<void> {
     for (let attempt = 1; ; attempt += 1) {
       try {
         return await linkNew(temp, pathOf(key))
       } catch (error) {
         if (codeOf(error) === 'EEXIST') throw new ObjectExists(key)
-        if (codeOf(error) !== 'ENOENT' || attempt === 3) throw error
+        if (codeOf(error) !== 'ENOENT' || attempt === 10) throw error
         await makeFolder(folderOf(key))
       }
     }
