@@ -28,7 +28,7 @@ export interface Store {
 
   /**
    * Opens an object, or the bytes of it from `start` to `end`, both included. The body is really open when this resolves; the
-   * caller reads it to its end or destroys it. `size` is the whole object's. The caller has checked the range against it.
+   * caller reads it to its end or destroys it; it fails with a `StoreError`. `size` is the whole object's. The caller has checked the range against it.
    */
   open(
     key: string,
@@ -131,4 +131,10 @@ export function storeFailure(error: unknown, message: string): Error {
   const { code, errno = 0 } = error as NodeJS.ErrnoException
   const Kind = FULL.has(-errno) ? StorageFull : StoreError
   return new Kind(code === undefined ? message : `${message} (${code})`, { cause: error })
+}
+
+/** The same for what a body that is read ends with, unless its reader ended it. */
+export function bodyFailure(error: Error | null): Error | null {
+  if (error === null || error.name === 'AbortError') return error
+  return storeFailure(error, 'cannot read an image to its end')
 }

@@ -91,6 +91,28 @@ describe.skipIf(!canTrace)('a system call that fails', () => {
   })
 })
 
+test.skipIf(!canTrace)(
+  'an image that cannot be read is 503, to its owner and to anybody, until it can be',
+  async () => {
+    await using own = await startServer({ env: ENV })
+    const { path = '' } = await WAYS.form(own.url, LARGE)
+    const name = basename(path)
+    const facts = () => call(`${own.url}/v1/files/uploads/file_${basename(name, '.png')}`)
+    {
+      const file = join(own.dataDir, 'images', shardOf(name), name)
+      await using _ = await trace(own.pid, ['--inject=read,pread64:error=EIO', ...only(file)])
+      const { status, body } = await facts()
+      expect({ status, code: JSON.parse(String(body)).error?.code }).toEqual({
+        status: 503,
+        code: 'store_unavailable',
+      })
+      expect((await call(own.url + path)).status).toBe(503)
+    }
+    expect((await facts()).status).toBe(200)
+    expect(sha256((await call(own.url + path)).body)).toBe(sha256(LARGE))
+  },
+)
+
 /** Sends half of a large image; answers where the server keeps it. */
 async function beginUpload() {
   const form = uploadOf(LARGE)
