@@ -4,7 +4,12 @@ import { installedS3 } from './test/support/s3-servers.ts'
 /** Tests that run once more on each S3 server: whatever a client can see, and the store itself. */
 const ON_S3 = ['test/store/s3.test.ts', 'test/store/s3-links.test.ts', 'test/{http,wire,e2e}/**/*.test.ts']
 /** Tests that bring a store of their own. */
-const NOT_ON_S3 = ['test/wire/store-trouble.test.ts', 'test/wire/s3-trouble.test.ts']
+const NOT_ON_S3 = [
+  'test/wire/links-trouble.test.ts',
+  'test/wire/store-trouble.test.ts',
+  'test/wire/s3-trouble.test.ts',
+  'test/wire/multipart-splits.test.ts',
+]
 
 export default defineConfig({
   test: {

@@ -11,7 +11,14 @@ import {
   LogController,
 } from 'fastify'
 import type { Config } from './config.ts'
-import { answerBrokenRequest, closeAtStop, continueWhenWanted, isHoldingBack } from './connection.ts'
+import {
+  answerBrokenRequest,
+  closeAtStop,
+  continueWhenWanted,
+  isHoldingBack,
+  refuseTunnels,
+  takeInTurn,
+} from './connection.ts'
 import { deleteLink } from './delete-link.ts'
 import { asEnvelope, asErrorObject, Problem, problem, problemWith } from './errors.ts'
 import { imageUrl } from './image-url.ts'
@@ -32,10 +39,14 @@ import { ownFiles } from './routes/own-files.ts'
 import { presigned } from './routes/presign.ts'
 import { system } from './routes/system.ts'
 import { type IncomingArea, ObjectNotFound, StorageFull, StoreError } from './store/store.ts'
+import { refuseDoubtful } from './syntax.ts'
 import { UsageError } from './usage/usage.ts'
 
 /** Seconds in which a request's headers must have arrived. */
 const HEADERS_TIMEOUT = 10
+
+/** What is for uploaders stands below these. */
+const UPLOADERS_PATHS = ['/api', '/v1', '/incoming']
 
 export interface AppOptions
   extends Omit<Deps, 'now' | 'urlOf' | 'ownUrlOf' | 'deleteUrlOf' | 'presign' | 'network'> {
@@ -66,16 +77,19 @@ export async function buildApp({
     genReqId: () => randomUUID(),
     requestTimeout: config.uploadTimeout * 1000,
     connectionTimeout: config.idleTimeout * 1000,
-    // Node takes the longer of the two for the whole request.
     http: {
+      // Node takes the longer of this and `requestTimeout` for the whole request.
       headersTimeout: Math.min(HEADERS_TIMEOUT, config.uploadTimeout) * 1000,
       connectionsCheckingInterval: 1000,
+      // `refuseDoubtful` looks at it, as Node's own refusal says nothing.
+      requireHostHeader: false,
     },
     // While stopping, what comes on a connection that is still open is answered, and the connection closed.
     return503OnClosing: false,
     trustProxy: config.trustProxy ?? false,
     clientErrorHandler: answerBrokenRequest,
     frameworkErrors: ({ code }, request, reply) => {
+      void takeInTurn(request, reply)
       logAtEnd(request, reply)
       answer(request, reply, problem(code === 'FST_ERR_BAD_URL' ? 'request_malformed' : 'not_found'))
     },
@@ -93,14 +107,18 @@ export async function buildApp({
   const { store } = presign ?? rest
   const deps: Deps = { ...rest, store, presign, now, network, urlOf, ownUrlOf, deleteUrlOf }
 
+  app.addHook('onRequest', takeInTurn)
   closeAtStop(app)
   for (const fact of ['apiKey', 'taken', 'failure']) app.decorateRequest(fact, undefined)
   metrics?.watch(app)
   app.addHook('onRequest', async (request, reply) => logAtEnd(request, reply))
-  app.addHook('onRequest', refuseOtherEncodings)
+  app.addHook('onRequest', refuseDoubtful)
   continueWhenWanted(app)
+  refuseTunnels(app)
   app.setErrorHandler((error, request, reply) => answer(request, reply, toProblem(error)))
-  app.setNotFoundHandler((request, reply) => answer(request, reply, problem('not_found')))
+  const notFound = (request: FastifyRequest, reply: FastifyReply) =>
+    answer(request, reply, problem('not_found'))
+  app.setNotFoundHandler(notFound)
 
   await describeApi(app, () => base)
 
@@ -108,7 +126,7 @@ export async function buildApp({
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, _payload, done) => done(null))
   await app.register(async (uploads) => {
-    if (config.corsOrigin !== undefined) await uploads.register(cors, corsOptions(config.corsOrigin))
+    if (config.corsOrigin !== undefined) await letPagesIn(uploads, config.corsOrigin, notFound)
     await uploads.register(multipart)
     const mayEnter = await gate(uploads, deps)
     apiUpload(uploads, deps, mayEnter)
@@ -120,6 +138,22 @@ export async function buildApp({
   deleteLinks(app, deps)
   system(app, deps)
   return app
+}
+
+/** Lets pages of other origins use all that is for uploaders, and read there, too, that an address does not exist. */
+async function letPagesIn(
+  uploads: FastifyInstance,
+  origin: '*' | string[],
+  notFound: (request: FastifyRequest, reply: FastifyReply) => void,
+): Promise<void> {
+  // The library's route for preflights takes those for any address.
+  uploads.addHook('onRequest', async ({ url, routeOptions }) => {
+    const isOurs = UPLOADERS_PATHS.some((path) => url.startsWith(`${path}/`))
+    if (routeOptions.url === '*' && !isOurs) throw problem('not_found')
+  })
+  await uploads.register(cors, corsOptions(origin))
+  for (const prefix of UPLOADERS_PATHS)
+    await uploads.register(async (below) => void below.setNotFoundHandler(notFound), { prefix })
 }
 
 /** Pages may read what the answers say in their headers, and need to ask once a day whether they may. */
@@ -176,12 +210,4 @@ function answer(request: FastifyRequest, reply: FastifyReply, problem: Problem) 
   return reply
     .header('content-length', Buffer.byteLength(text))
     .send(lingering(request.raw, text, { isHeldBack }))
-}
-
-/** Refuses what would be stored as it came, though its sender means it to be decoded, and what HTTP/1.0 does not know. */
-async function refuseOtherEncodings({ raw }: FastifyRequest): Promise<void> {
-  const encoding = raw.headers['transfer-encoding']
-  if (encoding === undefined) return
-  if (encoding.trim().toLowerCase() !== 'chunked' || raw.httpVersion === '1.0')
-    throw problem('transfer_encoding_refused')
 }

@@ -134,13 +134,25 @@ function contradictions(given: Readonly<Record<string, unknown>>): string[] {
   ]
 }
 
+const LINK_VARIABLES = variables.pick({
+  S3_PREFIX: true,
+  S3_INCOMING_PREFIX: true,
+  S3_PRESIGN_ENDPOINT: true,
+  PRESIGN_LIFETIME: true,
+})
+
 /** What arrives unchecked must not lie among the images, which the world may be able to read. */
 function overlapOfPrefixes(given: Readonly<Record<string, unknown>>): string[] {
-  const { data } = variables.pick({ S3_PREFIX: true, S3_INCOMING_PREFIX: true }).safeParse(given)
-  const [images = '', incoming = ''] = [data?.S3_PREFIX, data?.S3_INCOMING_PREFIX]
+  const { data } = LINK_VARIABLES.safeParse(given)
+  if (data === undefined || data.PRESIGN_LIFETIME === 0) return []
+  const { S3_PREFIX: images, S3_INCOMING_PREFIX: incoming } = data
+  if (images === '' && given.S3_PUBLIC_URL !== undefined && data.S3_PRESIGN_ENDPOINT !== false)
+    return [
+      'S3_PREFIX: must not be empty with S3_PUBLIC_URL, as the world could read uploads that nobody has checked (or set S3_PRESIGN_ENDPOINT=off)',
+    ]
   // With no prefix at all, the images lie beside it.
   const isWithin = incoming === '' || (images !== '' && incoming.startsWith(images))
-  return data !== undefined && (isWithin || images.startsWith(incoming))
+  return isWithin || images.startsWith(incoming)
     ? ['S3_INCOMING_PREFIX: neither it nor S3_PREFIX can lie within the other']
     : []
 }

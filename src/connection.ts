@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { asEnvelope, asErrorObject, type Problem, problem } from './errors.ts'
 
 /** How often connections that have become idle are looked for while stopping, in milliseconds. */
@@ -27,6 +27,13 @@ export function continueWhenWanted(app: FastifyInstance): void {
   })
 }
 
+/** Answers CONNECT, which Node would leave without a word. */
+export function refuseTunnels(app: FastifyInstance): void {
+  app.server.on('connect', (_request, socket: Socket) =>
+    answerBrokenRequest(new Error('no tunnels here'), socket),
+  )
+}
+
 /** To be called by whoever is about to read a body: tells a client that waits with it to go on. */
 export function askForBody(request: IncomingMessage): void {
   holdingBack.get(request)?.writeContinue()
@@ -36,6 +43,22 @@ export function askForBody(request: IncomingMessage): void {
 /** Whether the client of this request still waits to be told to send its body. */
 export function isHoldingBack(request: IncomingMessage): boolean {
   return holdingBack.has(request)
+}
+
+/** The answer to the last request that each connection has brought, whether it has begun or not. */
+const lastAnswers = new WeakMap<Socket, ServerResponse>()
+
+/**
+ * An `onRequest` hook that takes up a connection's requests one after the other, and none after an answer that closes it. Node hands over what
+ * follows a refused body like any other request, and it would be carried out, though its client could never know (RFC 9112, section 9.6).
+ */
+export async function takeInTurn({ raw: { socket } }: FastifyRequest, reply: FastifyReply): Promise<void> {
+  const last = lastAnswers.get(socket)
+  lastAnswers.set(socket, reply.raw)
+  if (last === undefined) return
+  if (!last.closed) await new Promise((resolve) => last.once('close', resolve))
+  // Nothing can be answered any more.
+  if (!socket.writable) reply.hijack()
 }
 
 /**
@@ -120,7 +143,7 @@ const REASONS: Readonly<Record<number, string>> = {
  * Waits for work that is the server's own, with limits of its own: as long as it takes, the client has nothing to do, and its
  * connection may be idle.
  */
-export async function whileClientWaits<T>({ socket }: IncomingMessage, work: Promise<T>): Promise<T> {
+export async function whileClientWaits<T>({ socket }: IncomingMessage, work: T | Promise<T>): Promise<T> {
   const { timeout = 0 } = socket
   socket.setTimeout(0)
   try {

@@ -13,8 +13,7 @@ export const ERRORS = {
   not_found: entry(404, () => 'There is nothing at this address. Images are uploaded with POST /api/upload.'),
   method_not_allowed: entry(
     405,
-    (detail: { allow: string }) =>
-      `This address takes ${detail.allow}. Images are uploaded with POST /api/upload.`,
+    (detail: { allow: string }) => `This address takes ${detail.allow} and no other method.`,
   ),
   image_not_found: entry(
     404,

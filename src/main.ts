@@ -144,7 +144,7 @@ async function sweepRegularly({ config, store, area, spool, log, metrics, signal
   while (!signal.aborted) {
     const begun = performance.now()
     try {
-      const onError = (err: unknown) => log.error({ err }, 'cannot delete an expired image')
+      const onError = (err: unknown) => log.error({ err }, 'a part of the sweep failed')
       const sweepOf = (store: Store) => sweep({ store, incoming, spool, now: now(), onError, signal })
       const result = await (metrics ? metrics.sweep(store, sweepOf) : sweepOf(store))
       log.info({ ...result, ms: Math.round(performance.now() - begun) }, 'sweep')

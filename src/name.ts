@@ -1,4 +1,4 @@
-import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
+import { createHmac, type Hmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import { FORMATS, type Format } from './formats.ts'
 
 /** Crockford's base 32 in lower case: its order is that of the values, and it has no i, l, o or u. */
@@ -6,6 +6,8 @@ const DIGITS = '0123456789abcdefghjkmnpqrstvwxyz'
 const TIME_WIDTH = 7
 const RANDOM_WIDTH = 26
 const OWNER_WIDTH = 7
+/** Of the random digits, those that are made from the others where a name is given out before its image is there. */
+const MARK_WIDTH = 7
 /** The longest that an image can live without living forever, in seconds: a thousand years, for which its name has room. */
 export const LONGEST_LIFETIME = 1000 * 365 * 86_400
 const NEVER = 'z'.repeat(TIME_WIDTH)
@@ -57,7 +59,8 @@ export function makeName({
   presigned = false,
 }: NameFacts): ImageName {
   const letter = LETTERS[format][presigned ? 'presigned' : 'stored']
-  const facts = encodeTime(expires) + encodeTime(created) + letter + randomDigits(RANDOM_WIDTH)
+  const start = encodeTime(expires) + encodeTime(created) + letter
+  const facts = start + (presigned ? markedDigits(start, secret) : randomDigits(RANDOM_WIDTH))
   const text = `${facts}${ownerMark(facts, keyId, secret)}.${FORMATS[format].extension}`
   return { text, expires, created, format, presigned }
 }
@@ -76,6 +79,17 @@ export function parseName(text: string): ImageName | undefined {
     format,
     presigned,
   }
+}
+
+/**
+ * Whether we gave the name out for an image that was yet to be sent. Such a name may have to be looked for in another place, which nobody
+ * shall make us do with names that they made up. Compares in constant time.
+ */
+export function isAnnounced({ text, presigned }: ImageName, secret: Buffer): boolean {
+  const end = 2 * TIME_WIDTH + 1 + RANDOM_WIDTH
+  const marked = text.slice(0, end - MARK_WIDTH)
+  const mark = text.slice(end - MARK_WIDTH, end)
+  return presigned && timingSafeEqual(Buffer.from(mark), Buffer.from(announcedMark(marked, secret)))
 }
 
 /** Whether the key with this id made the name: the name carries a keyed mark of it. Compares in constant time. */
@@ -121,9 +135,23 @@ function formatOfLetter(letter: string): Format | undefined {
 
 function ownerMark(facts: string, keyId: string, secret: Buffer): string {
   // The facts have a fixed length, so the two parts of the message cannot run into each other.
-  const digest = createHmac('sha256', secret).update(keyId).update(facts).digest()
-  const bits = Math.floor(digest.readUIntBE(0, 5) / 2 ** 5)
-  return encode(bits, OWNER_WIDTH)
+  return digitsOf(createHmac('sha256', secret).update(keyId).update(facts))
+}
+
+/** Random digits, the last of which only we can make: to all others, all 26 are random. */
+function markedDigits(start: string, secret: Buffer): string {
+  const random = randomDigits(RANDOM_WIDTH - MARK_WIDTH)
+  return random + announcedMark(start + random, secret)
+}
+
+function announcedMark(text: string, secret: Buffer): string {
+  // With a word of its own, as the secret makes other marks, too.
+  return digitsOf(createHmac('sha256', secret).update(`announced ${text}`))
+}
+
+/** Seven digits of a keyed digest: 35 bits. */
+function digitsOf(hmac: Hmac): string {
+  return encode(Math.floor(hmac.digest().readUIntBE(0, 5) / 2 ** 5), OWNER_WIDTH)
 }
 
 function encodeTime(seconds: number): string {

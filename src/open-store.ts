@@ -36,13 +36,15 @@ export async function openIncomingArea({
   spool,
   onNote,
 }: OpenStoreOptions): Promise<IncomingArea | undefined> {
-  const { dataDir, presignLifetime, s3, s3Presign } = config
+  const { dataDir, presignLifetime, uploadTimeout, s3, s3Presign } = config
   if (presignLifetime === 0) return undefined
   if (config.store === 'memory') return { store: openMemoryStore() }
   if (config.store === 'local') return { store: await openBelow(dataDir, 'incoming', spool) }
   const { openS3Store } = await import('./store/s3.ts')
   const area = { ...s3, prefix: s3Presign.prefix, onNote }
-  const store = await openS3Store({ ...area, headersOf: () => UNCHECKED, backstop: LEFTOVERS })
+  // Nothing is of use for longer.
+  const backstop = { longestLife: presignLifetime + uploadTimeout, lifeOf: () => 0 }
+  const store = await openS3Store({ ...area, headersOf: () => UNCHECKED, backstop })
   if (s3Presign.endpoint === false) return { store }
   const { openSigner } = await import('./store/s3/signer.ts')
   const { endpoint: clientEndpoint, credentials: uploadCredentials } = s3Presign
@@ -61,8 +63,6 @@ function openBelow(dataDir: string, folder: string, spool: Spool): Promise<Store
 }
 
 const UNCHECKED = { contentType: 'application/octet-stream', cacheControl: 'no-store' }
-/** Nothing in the area is of use for longer than links can live. */
-const LEFTOVERS = { longestLife: 7 * 86_400, lifeOf: () => 0 }
 
 function lifeOf(key: string): number {
   const name = parseName(key)

@@ -1,14 +1,14 @@
 import type { Config } from './config.ts'
 import { problem } from './errors.ts'
 import { FORMATS, type Format } from './formats.ts'
-import { type ImageName, isExpired, makeName } from './name.ts'
-import { type Arrival, arrivals, land, withArrivals } from './presign/arrivals.ts'
+import { type ImageName, isAnnounced, isExpired, makeName } from './name.ts'
+import { type Arrival, arrivals, withArrivals } from './presign/arrivals.ts'
 import { exists, incomingKey, marksIn } from './presign/marks.ts'
 import { openTicket, sealTicket, type Ticket } from './presign/ticket.ts'
 import { closingTime, holdOf, type Times } from './presign/times.ts'
 import { reserve } from './publish.ts'
 import type { Spool } from './spool.ts'
-import { stage } from './stage.ts'
+import type { Staged } from './stage.ts'
 import { type IncomingArea, ObjectExists, type Store } from './store/store.ts'
 import type { Quota, Usage } from './usage/usage.ts'
 
@@ -45,17 +45,20 @@ export interface Presign {
   /** What a link to ourselves says; undefined if we did not make it. */
   ticketOf(name: ImageName, text: string): Ticket | undefined
 
-  /**
-   * Stores what is sent to a link to ourselves. Rejects with a `Problem` if it is not what was agreed on, or if the link has been used,
-   * and with what `stage` and `publishAs` reject with; the link then works as before.
-   */
-  receive(body: AsyncIterable<Buffer>, arrival: Arrival): Promise<void>
+  /** Rejects with `upload_done` if a name has its image, or takes none any more. */
+  refuseUsed(name: ImageName): Promise<void>
+
+  /** Stores what was sent to a link to ourselves; see `Arrivals`, but for an image that exists it is `upload_done`. */
+  land(staged: Staged, arrival: Arrival): Promise<void>
 
   /**
-   * Makes an image of what was sent to the store under a name, if there is none yet. Rejects with `upload_missing` if nothing was, and
-   * with another `Problem` if it is not what was agreed on; it has then been deleted.
+   * Makes an image of what was sent to the store under a name, if there is none yet. Rejects with `upload_missing` if nothing was, with
+   * `image_not_found` if nothing can be any more, and with another `Problem` if it is not what was agreed on; it has then been deleted.
    */
   complete(name: ImageName): Promise<void>
+
+  /** Lets a name's link take nothing from now on, and answers whether it would have; an image that came by it is deleted. */
+  revoke(name: ImageName): Promise<boolean>
 
   /** The images, with those that have been sent but that nobody has looked for so far. What is deleted stays so. */
   readonly store: Store
@@ -65,36 +68,47 @@ export function openPresign(options: PresignOptions): Presign {
   const { config, store, area, usage, spool, secret, now } = options
   const marks = marksIn(area.store, secret)
   const staging = { spool, digest: store.digest, ...config }
-  const arrivesIn = arrivals({ store, incoming: area.store, marks, usage, staging })
+  const { land, bringIn } = arrivals({ store, incoming: area.store, marks, usage, staging })
   const isOpen = (name: ImageName) =>
-    name.presigned && !isExpired(name, now()) && now() < closingTime(name, config) * 1000
+    isAnnounced(name, secret) && !isExpired(name, now()) && now() < closingTime(name, config) * 1000
 
   /** Whether there is an image now that was sent to the store itself. */
-  const arrive = async (name: ImageName) => area.sign !== undefined && isOpen(name) && arrivesIn(name)
+  const arrive = async (name: ImageName) => area.sign !== undefined && isOpen(name) && bringIn(name)
+
+  /** Before the image is deleted, so that none can come after. */
+  async function bar(name: ImageName): Promise<boolean> {
+    if (!isOpen(name)) return false
+    await marks.bar(name)
+    return true
+  }
 
   return {
     announce: (order) => announce(order, options),
     ticketOf: (name, text) => (name.presigned ? openTicket(text, name, secret) : undefined),
 
-    async receive(body, arrival) {
-      const { name } = arrival
+    async refuseUsed(name) {
       if ((await marks.isBarred(name)) || (await exists(store, name.text))) throw problem('upload_done')
-      await using staged = await stage(body, staging)
-      await land(staged, arrival, { store, marks, usage }).catch((error) => {
+    },
+
+    async land(staged, arrival) {
+      await land(staged, arrival).catch((error) => {
         throw error instanceof ObjectExists ? problem('upload_done') : error
       })
     },
 
     async complete(name) {
-      if (!(await exists(store, name.text)) && !(await arrive(name))) throw problem('upload_missing')
+      if (await exists(store, name.text)) return
+      if (!isOpen(name) || (await marks.isBarred(name))) throw problem('image_not_found')
+      if (!(await arrive(name))) throw problem('upload_missing')
     },
 
-    store: withArrivals(store, {
-      arrive,
-      bar: async (name) => {
-        if (isOpen(name)) await marks.bar(name)
-      },
-    }),
+    async revoke(name) {
+      const wasOpen = await bar(name)
+      if (wasOpen) await store.delete(name.text)
+      return wasOpen
+    },
+
+    store: withArrivals(store, { arrive, bar }),
   }
 }
 

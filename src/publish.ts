@@ -25,40 +25,21 @@ export interface PublishOptions {
  * the quota does not allow it, with the store's or the usage's error, or with the signal's reason, and then has left nothing.
  */
 export async function publish(staged: Staged, options: PublishOptions): Promise<ImageName> {
-  const { usage, secret, keyId, lifetime, now } = options
+  const { store, usage, secret, keyId, lifetime, now, signal } = options
   const created = Math.floor(now / 1000)
   const name = makeName({ created, expires: created + lifetime, format: staged.format, keyId, secret })
   const reservation = await reserve(staged.size, options)
+  let isStored = false
   try {
-    await publishAs(name, staged, { ...options, reservation })
-    return name
-  } catch (error) {
-    if (reservation) await usage.release(reservation).catch(() => {})
-    throw error
-  }
-}
-
-/**
- * The same under a name that exists already, with what was reserved for it, which stays reserved on failure: the only place where an
- * image enters the store. Rejects with `ObjectExists` if there is an image of that name.
- */
-export async function publishAs(
-  name: ImageName,
-  staged: Staged,
-  {
-    store,
-    usage,
-    reservation,
-    signal,
-  }: Pick<PublishOptions, 'store' | 'usage' | 'signal'> & { reservation: Reservation | undefined },
-): Promise<void> {
-  await store.put(name.text, staged, signal ? { signal } : {})
-  try {
+    await store.put(name.text, staged, signal ? { signal } : {})
+    isStored = true
     // What cannot be counted is not kept, nor what nobody will know of.
     signal?.throwIfAborted()
     if (reservation) await usage.settle(reservation)
+    return name
   } catch (error) {
-    await store.delete(name.text).catch(() => {})
+    if (isStored) await store.delete(name.text).catch(() => {})
+    if (reservation) await usage.release(reservation).catch(() => {})
     throw error
   }
 }

@@ -24,6 +24,10 @@ export type HeaderParser = Generator<number, Header, Buffer>
 
 const NOTHING = Buffer.alloc(0)
 
+/** Pieces that a header may be read in, with one more for each so many bytes of the file: else one of empty pieces would cost seconds. */
+const MOST_PIECES = 100_000
+const BYTES_A_PIECE = 64
+
 /** Asks for exactly `count` bytes; a body that ends before is an `InvalidImage`. */
 export function* take(count: number): Generator<number, Buffer, Buffer> {
   const bytes = yield count
@@ -43,6 +47,8 @@ export class HeaderReader {
   #wanted = 0
   #held: Buffer = NOTHING
   #header: Header | undefined
+  #pieces = 0
+  #received = 0
 
   constructor(parser: HeaderParser) {
     this.#parser = parser
@@ -56,6 +62,7 @@ export class HeaderReader {
 
   /** Takes the next chunk of the body. Throws `InvalidImage`. */
   push(chunk: Buffer): void {
+    this.#received += chunk.length
     let rest = chunk
     while (!this.done && rest.length > 0) rest = this.#wanted < 0 ? this.#passOver(rest) : this.#collect(rest)
   }
@@ -88,6 +95,9 @@ export class HeaderReader {
 
   #step(bytes: Buffer): void {
     this.#held = NOTHING
+    this.#pieces += 1
+    if (this.#pieces > MOST_PIECES + this.#received / BYTES_A_PIECE)
+      throw new InvalidImage('its header is in too many pieces')
     const { done, value } = this.#parser.next(bytes)
     if (done) this.#header = value
     else this.#wanted = value

@@ -96,8 +96,8 @@ function instruments(registry: Registry) {
 }
 
 function kindOf(method: string, route: string): Kind {
-  // It only gives out a link; what is sent to the link is an upload.
-  if (route.endsWith('/presign')) return 'other'
+  // They only give out a link and look what came of it; what is sent to the link is an upload.
+  if (/\/(presign|complete)$/.test(route)) return 'other'
   if (/^\/(api\/upload|v1\/files\/uploads|incoming\/)/.test(route))
     return /^(POST|PUT)$/.test(method) ? 'upload' : 'other'
   return route.endsWith('/:year/:month/:name') && /^(GET|HEAD)$/.test(method) ? 'download' : 'other'

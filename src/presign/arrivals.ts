@@ -1,7 +1,6 @@
 import { Problem, problem } from '../errors.ts'
 import { FORMATS } from '../formats.ts'
 import { type ImageName, parseName } from '../name.ts'
-import { publishAs } from '../publish.ts'
 import { type Staged, type StageOptions, stage } from '../stage.ts'
 import { ObjectExists, ObjectNotFound, type Store } from '../store/store.ts'
 import type { Usage } from '../usage/usage.ts'
@@ -22,67 +21,94 @@ export interface ArrivalOptions {
 export interface Arrival {
   readonly name: ImageName
   readonly ticket: Ticket
-  readonly signal?: AbortSignal
 }
 
-/**
- * Puts an image under the name that was given out for it. Rejects with `upload_mismatch` if it is not the one that was agreed on, with
- * `upload_done` if the name takes none any more, and as `publishAs` does.
- */
-export async function land(
-  staged: Staged,
-  { name, ticket, signal }: Arrival,
-  { store, marks, usage }: Pick<ArrivalOptions, 'store' | 'marks' | 'usage'>,
-): Promise<void> {
-  refuseOther(staged.size === ticket.size && staged.format === name.format, name, ticket)
-  await publishAs(name, staged, { store, usage, reservation: ticket.reservation, ...(signal && { signal }) })
-  // It was deleted, and its link used once more at the same moment.
-  if (!(await marks.isBarred(name))) return
-  await store.delete(name.text)
-  throw problem('upload_done')
+export interface Arrivals {
+  /**
+   * Puts an image under the name that was given out for it. Rejects with `upload_mismatch` if it is not the one that was agreed on, with
+   * `upload_done` if the name takes none any more, with `ObjectExists` if there is one, and as the store and the usage do. Nothing is taken
+   * back then, as others may be at it, too: it can be tried again.
+   */
+  land(staged: Staged, arrival: Arrival): Promise<void>
+
+  /**
+   * Makes an image of what was sent to the store under a name. Answers whether there is one now. Rejects with a `Problem` if it is not what
+   * was agreed on, and has then deleted it. Those who ask for a name at the same moment get the same answer.
+   */
+  bringIn(name: ImageName): Promise<boolean>
 }
 
-/**
- * Makes an image of what was sent to the store under a name. Answers whether there is one now. Rejects with a `Problem` if it is not what
- * was agreed on, and has then deleted it. Those who ask for a name at the same moment get the same answer.
- */
-export function arrivals(options: ArrivalOptions): (name: ImageName) => Promise<boolean> {
-  const { marks } = options
-  const underWay = new Map<string, Promise<boolean>>()
+export function arrivals(options: ArrivalOptions): Arrivals {
+  const { store, incoming, marks, usage, staging } = options
+  const looking = new Map<string, Promise<boolean>>()
+  const oneAtATime = queues()
 
-  async function bringIn(name: ImageName): Promise<boolean> {
+  const land: Arrivals['land'] = async (staged, { name, ticket }) => {
+    refuseOther(staged.size === ticket.size && staged.format === name.format, name, ticket)
+    await oneAtATime(name.text, async () => {
+      // Not every server refuses to replace an object.
+      if (await exists(store, name.text)) throw new ObjectExists(name.text)
+      // First, as what is stored stays; once only, however often this is tried.
+      if (ticket.reservation) await usage.settle(ticket.reservation)
+      await store.put(name.text, staged, { keep: true })
+      // It was deleted, and its link used once more at the same moment.
+      if (!(await marks.isBarred(name))) return
+      await store.delete(name.text)
+      throw problem('upload_done')
+    })
+  }
+
+  async function look(name: ImageName): Promise<boolean> {
     const [sent] = await marks.sentUnder(name)
-    if (sent === undefined) return exists(options.store, name.text)
-    await check(sent.key, { name, ticket: sent.ticket }, options)
+    // Another replica may have moved it just now.
+    if (sent === undefined) return exists(store, name.text)
+    await check(sent.key, { name, ticket: sent.ticket })
     return true
   }
 
-  return (name) => {
-    const arrival = underWay.get(name.text) ?? bringIn(name).finally(() => underWay.delete(name.text))
-    underWay.set(name.text, arrival)
-    return arrival
+  /** Moves one upload to where the images are, unless another replica was quicker. */
+  async function check(key: string, arrival: Arrival): Promise<void> {
+    const { name, ticket } = arrival
+    try {
+      const { size, body } = await incoming.open(key)
+      if (size !== ticket.size) body.destroy()
+      refuseOther(size === ticket.size, name, ticket)
+      await using staged = await stage(body, staging)
+      await land(staged, arrival)
+    } catch (error) {
+      if (error instanceof ObjectNotFound) return
+      if (error instanceof Problem) await incoming.delete(key)
+      if (!(error instanceof ObjectExists)) throw error
+    }
+    // What stays is swept.
+    await incoming.delete(key).catch(() => {})
+  }
+
+  return {
+    land,
+    async bringIn(name) {
+      const before = looking.get(name.text)
+      // What was not there for those who asked before may have come since.
+      if (before !== undefined && (await before)) return true
+      const now = looking.get(name.text) ?? look(name).finally(() => looking.delete(name.text))
+      looking.set(name.text, now)
+      return now
+    },
   }
 }
 
-/** Moves one upload to where the images are, unless another replica was quicker. */
-async function check(key: string, arrival: Arrival, options: ArrivalOptions): Promise<void> {
-  const { incoming, staging, usage } = options
-  const { name, ticket } = arrival
-  try {
-    const { size, body } = await incoming.open(key)
-    if (size !== ticket.size) body.destroy()
-    refuseOther(size === ticket.size, name, ticket)
-    await using staged = await stage(body, staging)
-    await land(staged, arrival, options)
-  } catch (error) {
-    if (error instanceof ObjectNotFound) return
-    if (error instanceof Problem) await incoming.delete(key)
-    if (!(error instanceof ObjectExists)) throw error
-    // Whoever was quicker may have been killed before it was counted.
-    if (ticket.reservation) await usage.settle(ticket.reservation)
+/** Runs work under a name when the work before it, under that name, is done. */
+function queues() {
+  const last = new Map<string, Promise<unknown>>()
+  return async <T>(name: string, work: () => Promise<T>): Promise<T> => {
+    const mine = (last.get(name) ?? Promise.resolve()).then(work, work)
+    last.set(name, mine)
+    try {
+      return await mine
+    } finally {
+      if (last.get(name) === mine) last.delete(name)
+    }
   }
-  // What stays is swept.
-  await incoming.delete(key).catch(() => {})
 }
 
 function refuseOther(isRight: boolean, name: ImageName, { size }: Ticket): void {
@@ -92,7 +118,7 @@ function refuseOther(isRight: boolean, name: ImageName, { size }: Ticket): void 
 /** A store that looks for what it does not have among what was sent, and lets nothing come back that is deleted. */
 export function withArrivals(
   store: Store,
-  { arrive, bar }: { arrive(name: ImageName): Promise<boolean>; bar(name: ImageName): Promise<void> },
+  { arrive, bar }: { arrive(name: ImageName): Promise<boolean>; bar(name: ImageName): Promise<unknown> },
 ): Store {
   async function find<T>(key: string, look: () => Promise<T>): Promise<T> {
     try {

@@ -1,4 +1,4 @@
-import { answerIn, describe, ENTRY_REFUSALS, json, NO_STORE, refusals } from './describe.ts'
+import { answerIn, describe, ENTRY_REFUSALS, json, NO_STORE, refusals, UPLOAD_HEADERS } from './describe.ts'
 import { EXPIRES_IN, EXPIRY_OPTIONS, ID_PARAM, NAME } from './schemas.ts'
 
 /** A right body, for those who sent another. */
@@ -101,7 +101,10 @@ export const PRESIGN_SCHEMAS = {
       ),
     },
     response: {
-      200: { ...answerIn({}, 'It is stored.', NO_STORE), type: 'null' },
+      200: {
+        ...answerIn({}, 'It is stored.', { ...NO_STORE, 'X-Layover-Id': UPLOAD_HEADERS['X-Layover-Id'] }),
+        type: 'null',
+      },
       ...refusals(
         'Error',
         'upload_link_wrong',

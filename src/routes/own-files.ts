@@ -1,9 +1,10 @@
 import type { FastifyInstance, onRequestAsyncHookHandler } from 'fastify'
+import { whileClientWaits } from '../connection.ts'
 import { problem } from '../errors.ts'
 import { keyOf } from '../keys.ts'
 import { quotaOf } from '../limits.ts'
 import { listOwn } from '../list-own.ts'
-import { imageId, isExpired, parseId } from '../name.ts'
+import { type ImageName, imageId, isExpired, parseId } from '../name.ts'
 import { ObjectNotFound } from '../store/store.ts'
 import type { Deps } from './deps.ts'
 import { describe, ENTRY_REFUSALS, json, NO_STORE, refusals } from './describe.ts'
@@ -22,7 +23,7 @@ export function ownFiles(app: FastifyInstance, deps: Deps, mayEnter: onRequestAs
   app.get('/v1/files/uploads/:id', { onRequest: mayEnter, schema: SCHEMAS.get }, async (request, reply) => {
     const name = ownImage(request, secret)
     const expired = isExpired(name, now())
-    const found = await look(name, store).catch((error) => {
+    const found = await whileClientWaits(request.raw, look(name, store)).catch((error) => {
       // It has been swept, but its name still says what it was.
       if (expired && error instanceof ObjectNotFound)
         return { size: null, width: null, height: null, animated: null }
@@ -36,8 +37,7 @@ export function ownFiles(app: FastifyInstance, deps: Deps, mayEnter: onRequestAs
 
   app.delete('/v1/files/uploads/:id', { onRequest: mayEnter, schema: SCHEMAS.delete }, async (request) => {
     const name = ownImage(request, secret)
-    await store.stat(name.text)
-    await store.delete(name.text)
+    await whileClientWaits(request.raw, remove(name, deps))
     return { id: imageId(name), deleted: true }
   })
 
@@ -80,6 +80,13 @@ export function ownFiles(app: FastifyInstance, deps: Deps, mayEnter: onRequestAs
 
   refuseOtherMethods(app, '/v1/files/usage', ['GET', 'HEAD'])
   refuseOtherMethods(app, '/v1/files/uploads/:id', ['GET', 'HEAD', 'DELETE'])
+}
+
+/** Deletes an image, or takes back a link that nobody has used. Rejects if there is neither. */
+async function remove(name: ImageName, { store, presign }: Deps): Promise<void> {
+  if (await presign?.revoke(name)) return
+  await store.stat(name.text)
+  await store.delete(name.text)
 }
 
 function readPage({ limit = String(PAGE.usual), after }: Readonly<Record<string, unknown>>) {

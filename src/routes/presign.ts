@@ -15,12 +15,12 @@ import { quotaOf } from '../limits.ts'
 import { type ImageName, imageId, isExpired, parseName } from '../name.ts'
 import type { Arrival } from '../presign/arrivals.ts'
 import type { Presign } from '../presign.ts'
+import { stage } from '../stage.ts'
 import type { Deps } from './deps.ts'
 import { PRESIGN_EXAMPLE, PRESIGN_SCHEMAS } from './describe-presign.ts'
 import { expiryOf, factsOf } from './facts.ts'
 import { refuseOtherMethods } from './other-methods.ts'
 import { look, ownImage } from './own-image.ts'
-import { clientGone } from './take-upload.ts'
 
 const PRESIGN = '/v1/files/uploads/presign'
 const COMPLETE = '/v1/files/uploads/:id/complete'
@@ -28,7 +28,7 @@ const INCOMING = '/incoming/:name'
 
 /** Uploads by link: `POST …/presign` gives one out, a PUT to it sends the image, `POST …/{id}/complete` asks whether it is there. */
 export function presigned(app: FastifyInstance, deps: Deps, mayEnter: onRequestAsyncHookHandler): void {
-  const { config, presign, now } = deps
+  const { config, presign, spool, store, now } = deps
 
   const order = { onRequest: [mayEnter, refuseBadOptions(config)], schema: PRESIGN_SCHEMAS.presign }
   app.post(PRESIGN, order, async (request) => {
@@ -66,9 +66,16 @@ export function presigned(app: FastifyInstance, deps: Deps, mayEnter: onRequestA
   const taken = { onRequest: refuseOtherUploads(deps), schema: PRESIGN_SCHEMAS.put }
   app.put(INCOMING, taken, async (request, reply) => {
     const { name, ticket } = uploadIn(request, presign)
-    const body = readRaw(request, config.maxFileSize)
-    await presign?.receive(body, { name, ticket, signal: clientGone(reply) })
-    return reply.header('cache-control', 'no-store').send('')
+    const { raw } = request
+    await whileClientWaits(raw, presign?.refuseUsed(name))
+    await using staged = await stage(readRaw(request, ticket.size), {
+      ...{ spool, digest: store.digest },
+      ...config,
+    })
+    // Whether or not the client waits for the answer: it knows where to find the image.
+    await whileClientWaits(raw, presign?.land(staged, { name, ticket }))
+    request.taken = ticket.size
+    return reply.headers({ 'cache-control': 'no-store', 'x-layover-id': imageId(name) }).send('')
   })
 
   refuseOtherMethods(app, PRESIGN, ['POST'])

@@ -14,14 +14,15 @@ import type { Readable } from 'node:stream'
  * - "Not found" is `ObjectNotFound`; "no space" is `StorageFull`; any other failure is a `StoreError` with its cause.
  *
  * Not promised: that a body being read survives a `delete` (it does on local disk), that `list` sees what is put or deleted
- * while it runs, and that two `put`s of one key at the same moment are told apart (names are random, so it never happens).
+ * while it runs, and that two `put`s of one key at the same moment are told apart where an S3 server knows no conditions: the later
+ * one may replace the other. All names but those of uploads by link are random, so it happens with no others.
  */
 export interface Store {
   /** The digest that `put` wants of the bytes, if it has a use for one. */
   readonly digest?: 'md5'
 
   /** Stores an object. Rejects with `ObjectExists` rather than replace one, and with the signal's reason if aborted. */
-  put(key: string, staged: StagedBytes, options?: { signal?: AbortSignal }): Promise<void>
+  put(key: string, staged: StagedBytes, options?: PutOptions): Promise<void>
 
   /** Size in bytes. */
   stat(key: string): Promise<{ size: number }>
@@ -53,6 +54,15 @@ export interface Store {
 
   /** Frees sockets and handles; idempotent. */
   close(): Promise<void>
+}
+
+export interface PutOptions {
+  readonly signal?: AbortSignal
+  /**
+   * Leaves it there, whole, if a failed `put` has stored it after all. For keys that others may `put` at the same time or later, which would
+   * see theirs taken away.
+   */
+  readonly keep?: boolean
 }
 
 export interface ListOptions {

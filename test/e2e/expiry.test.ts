@@ -23,7 +23,9 @@ test('with LIFETIME=2s a URL is 200, then 410 with the sweeper off, and a later 
   await using second = await startServer({ dataDir: first.dataDir, env: { SWEEP_INTERVAL: '1s' } })
   await eventually(async () => (await second.files()).length === 0)
   await eventually(() =>
-    /"deleted":1,"bytes":237223,"failed":0,"tempFiles":0,"ms":\d+,"msg":"sweep"/.test(second.output()),
+    /"deleted":1,"bytes":237223,"failed":0,"leftovers":0,"tempFiles":0,"ms":\d+,"msg":"sweep"/.test(
+      second.output(),
+    ),
   )
   expect(await status(second.url + new URL(url).pathname)).toBe(410)
 })

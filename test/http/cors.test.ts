@@ -55,6 +55,28 @@ describe('with CORS_ORIGIN', () => {
     expect(answer.headers.get('access-control-allow-origin')).not.toBe('https://evil.example.com')
   })
 
+  test.each([
+    ['GET', '/v1/nowhere'],
+    ['POST', '/api/nowhere'],
+  ])('it may read, too, that there is nothing (%s %s)', async (method, path) => {
+    expect((await preflight(path, ORIGIN, method)).status).toBe(204)
+    const answer = await fetch(app.url + path, { method, headers: { origin: ORIGIN } })
+    expect(answer.status).toBe(404)
+    expect(answer.headers.get('access-control-allow-origin')).toBe(ORIGIN)
+  })
+
+  test.each([
+    ['/nowhere', 404],
+    ['/healthz', 404],
+    ['/v1x/files', 404],
+    ['/uploads/2026/01/x.png', 405],
+  ])('OPTIONS %s is answered as without it', async (path, status) => {
+    const answer = await preflight(path)
+    expect(answer.status).toBe(status)
+    expect(answer.headers.get('access-control-allow-methods')).toBeNull()
+    expect((await answer.json()) as object).toHaveProperty('error.code')
+  })
+
   test('images stay open to any page', async () => {
     const answer = await fetch(`${app.url}/robots.txt`, { headers: { origin: ORIGIN } })
     expect(answer.headers.get('access-control-allow-origin')).toBeNull()

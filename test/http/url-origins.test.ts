@@ -78,6 +78,8 @@ function drip(socket: Socket, piece: Buffer, milliseconds: number): void {
   socket.once('close', () => clearInterval(timer))
 }
 
+/** Made once, as it takes its time. */
+const BOMB = gzipSync(Buffer.alloc(50_000_000))
 const page = `<!doctype html><title>Log in</title>${'<p>Please log in.</p>'.repeat(300)}`
 const misdeeds: Record<string, [code: string, (socket: Socket) => void]> = {
   'never answers': ['url_timeout', () => {}],
@@ -113,7 +115,7 @@ const misdeeds: Record<string, [code: string, (socket: Socket) => void]> = {
   ],
   'compresses what it sends': [
     'url_answer_encoded',
-    (socket) => socket.end(whole(gzipSync(Buffer.alloc(50_000_000)), 'Content-Encoding: gzip')),
+    (socket) => socket.end(whole(BOMB, 'Content-Encoding: gzip')),
   ],
   'compresses with two codings': [
     'url_answer_encoded',
@@ -273,6 +275,14 @@ describe('an image is taken', () => {
     behave = (socket) => socket.end(png('Content-Encoding: Identity'))
     expect((await uploadByUrl(app, { url: address() })).status).toBe(200)
   })
+})
+
+test('the log does not repeat what an origin sends that is no HTTP, as that may be the path', async () => {
+  behave = (socket, path) => socket.end(`HTTP/1.1 200 OK\r\nX: \u0001${path}\r\n\r\n`)
+  log = ''
+  expect((await uploadByUrl(app, { url: address('/?token=sekret') })).code).toBe('url_unreachable')
+  expect(log).toContain('url_unreachable')
+  expect(log).not.toContain('sekret')
 })
 
 test('the log tells the operator why, and never the query of a URL or its path', async () => {

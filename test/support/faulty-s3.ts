@@ -72,7 +72,12 @@ export interface StoredObject {
 const KEPT_HEADERS = ['content-type', 'cache-control', 'expires', 'content-md5']
 
 /** An S3 server in memory, with one bucket, that fails on demand. It lists `pageSize` keys a page, and checks no signature. */
-export async function startFaultyS3({ pageSize = 1000, bucket = 'bucket' } = {}): Promise<FaultyS3> {
+export async function startFaultyS3({
+  pageSize = 1000,
+  bucket = 'bucket',
+  /** Whether it heeds If-None-Match. */
+  heedsConditions = true,
+} = {}): Promise<FaultyS3> {
   const objects = new Map<string, StoredObject>()
   const asked: Operation[] = []
   const faults = new Map<Operation, { fault: Fault; left: number }>()
@@ -130,7 +135,7 @@ export async function startFaultyS3({ pageSize = 1000, bucket = 'bucket' } = {})
     PutObject({ request, key, body, fault }) {
       const { 'content-md5': md5, 'if-none-match': condition } = request.headers
       if (md5 !== undefined && md5 !== digest(body, 'base64')) return error(400, 'BadDigest')
-      if (condition === '*' && objects.has(key)) return error(412, 'PreconditionFailed')
+      if (heedsConditions && condition === '*' && objects.has(key)) return error(412, 'PreconditionFailed')
       const kept = KEPT_HEADERS.filter((header) => header in request.headers)
       const headers = kept.map((header) => [header, String(request.headers[header])])
       const bytes = fault === 'wrong bytes' ? Buffer.concat([body, Buffer.of(0)]) : body

@@ -60,6 +60,25 @@ export function parseResponse(bytes: Buffer): RawResponse {
   return { status, headers, body: bytes.subarray(end + 4) }
 }
 
+/** Reads all responses from the bytes of a connection. */
+export function parseResponses(bytes: Buffer): RawResponse[] {
+  const responses: RawResponse[] = []
+  for (let rest = bytes; rest.length > 0; ) {
+    const response = parseResponse(rest)
+    const length = Number(response.headers['content-length'] ?? 0)
+    responses.push({ ...response, body: response.body.subarray(0, length) })
+    rest = response.body.subarray(length)
+  }
+  return responses
+}
+
+/** Sends bytes in one piece, and reads all answers until the server closes the connection. */
+export async function answersTo(port: number, bytes: string | Buffer): Promise<RawResponse[]> {
+  const socket = await openSocket(port)
+  socket.write(typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes)
+  return parseResponses(await buffer(socket))
+}
+
 /** Waits until `check` is true: for what another process or a closed connection brings about. */
 export async function eventually(check: () => boolean | Promise<boolean>, limit = 10_000): Promise<void> {
   const deadline = Date.now() + limit

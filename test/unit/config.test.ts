@@ -116,6 +116,32 @@ describe('quantities', () => {
   })
 })
 
+describe('where uploads by link arrive', () => {
+  const s3 = { STORE: 's3', S3_BUCKET: 'images' }
+  const apart = 'S3_INCOMING_PREFIX: neither'
+
+  test.each([
+    [{ S3_PREFIX: 'a/', S3_INCOMING_PREFIX: 'a/incoming/' }, apart],
+    [{ S3_PREFIX: 'a/images/', S3_INCOMING_PREFIX: 'a/' }, apart],
+    [{ S3_PREFIX: 'incoming' }, apart],
+    [{ S3_INCOMING_PREFIX: '/' }, apart],
+    [{ S3_PREFIX: '/', S3_PUBLIC_URL: 'https://cdn.example.com' }, 'S3_PREFIX: must not be empty'],
+    [{ S3_PRESIGN_ACCESS_KEY_ID: 'half' }, 'S3_PRESIGN_SECRET_ACCESS_KEY: is needed'],
+    [{ PRESIGN_LIFETIME: '8d' }, 'PRESIGN_LIFETIME: "8d" is too long'],
+  ])('is not %j', (env, fault) => {
+    expect(faultsOf({ ...s3, ...env }).message).toContain(fault)
+  })
+
+  test.each([
+    { S3_PREFIX: '/' },
+    { S3_PREFIX: 'incoming/', PRESIGN_LIFETIME: '0' },
+    { S3_PREFIX: '/', S3_PUBLIC_URL: 'https://cdn.example.com', S3_PRESIGN_ENDPOINT: 'off' },
+    { S3_PREFIX: '/', S3_PUBLIC_URL: 'https://cdn.example.com', PRESIGN_LIFETIME: '0' },
+  ])('can be with %j', (env) => {
+    expect(loadConfig({ ...s3, ...env }).store).toBe('s3')
+  })
+})
+
 describe('faults', () => {
   test('are listed all at once, a line each, with what to write', () => {
     const { message } = faultsOf({

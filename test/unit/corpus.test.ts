@@ -5,7 +5,9 @@ import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { describe, expect, test } from 'vitest'
 import { Problem } from '../../src/errors.ts'
+import { sniff } from '../../src/formats.ts'
 import { stage } from '../../src/stage.ts'
+import { sizeByRule } from '../support/header-rule.ts'
 import { tempSpool } from '../support/temp-folder.ts'
 
 /** Other projects' test images, which are not part of this repository. */
@@ -59,6 +61,12 @@ async function outcome(body: Readable, bytes: Buffer, spool: Parameters<typeof s
   }
 }
 
+function isTakenByRule(bytes: Buffer): boolean {
+  const format = sniff(bytes)
+  const { width, height } = (format && sizeByRule(format, bytes)) ?? { width: 0, height: 0 }
+  return width > 0 && height > 0 && width * height <= 1e8
+}
+
 const cut = (bytes: Buffer, size: number) =>
   Array.from({ length: Math.ceil(bytes.length / size) }, (_, index) =>
     bytes.subarray(index * size, (index + 1) * size),
@@ -86,7 +94,7 @@ describe(
     })
 
     test.skipIf(!isHere)(
-      'damaged images are taken as they are or refused as the client’s fault',
+      'damaged images are taken as they are if their headers are in order, and else refused as the client’s fault',
       async () => {
         const damaged = await outcomes(
           await rows(({ magic, verdict }) => magic !== 'other' && ['invalid', 'disputed'].includes(verdict)),
@@ -94,6 +102,13 @@ describe(
         expect(damaged.length).toBeGreaterThan(100)
         const ill = damaged.filter(({ status, isSame }) => !(isSame || (status >= 400 && status < 500)))
         expect(ill).toEqual([])
+        const byRule = await Promise.all(
+          damaged.map(async ({ path }) => isTakenByRule(await readFile(join(folder, path)))),
+        )
+        const astray = damaged.filter(({ status }, index) => (status === 200) !== byRule[index])
+        expect(astray).toEqual([])
+        // Else the rule would say nothing.
+        expect(new Set(byRule).size).toBe(2)
       },
     )
   },

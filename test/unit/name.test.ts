@@ -5,6 +5,7 @@ import {
   firstLiveKey,
   imageId,
   imagePath,
+  isAnnounced,
   isExpired,
   isOwner,
   makeName,
@@ -83,6 +84,18 @@ describe('a made name', () => {
     const name = make()
     expect(imageId(name)).toBe(`file_${name.text.slice(0, 48)}`)
   })
+})
+
+test('a name that was given out before its image was there cannot be made up', () => {
+  const name = make({ presigned: true })
+  expect(isAnnounced(name, secret)).toBe(true)
+  expect(isAnnounced(name, Buffer.alloc(32, 9))).toBe(false)
+  expect(isAnnounced(make(), secret)).toBe(false)
+  // All but the owner's mark, which is for its key to check.
+  for (let i = 0; i < 41; i += 1) {
+    const changed = parseName(withCharacter(name.text, i, name.text[i] === '0' ? '1' : '0'))
+    expect(changed !== undefined && isAnnounced(changed, secret), String(i)).toBe(false)
+  }
 })
 
 describe('what is no name', () => {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import type { ImageName } from '../../src/name.ts'
+import { type ImageName, parseName } from '../../src/name.ts'
 import { incomingKey } from '../../src/presign/marks.ts'
 import { openTicket, sealTicket } from '../../src/presign/ticket.ts'
 import { isLeftover } from '../../src/presign/times.ts'
@@ -142,6 +142,48 @@ describe('what was sent to the bucket', () => {
     isDown = false
     expect(await presign.store.stat(name.text)).toEqual({ size: SIZE })
     expect(await used()).toEqual({ used: SIZE, reserved: 0 })
+  })
+
+  test('is found by whoever joins those who looked before it had come', async () => {
+    let proceed = () => {}
+    const paused = new Promise<void>((resolve) => {
+      proceed = resolve
+    })
+    let times = 0
+    const list: Store['list'] = async function* (options) {
+      times += 1
+      const found = await Array.fromAsync(incoming.list(options))
+      if (times === 1) await paused
+      yield* found
+    }
+    const area = {
+      store: { ...incoming, list },
+      sign: async ({ key }: { key: string }) => `${signed.push(key)}`,
+    }
+    const presign = replica({ area })
+    const { name } = await presign.announce(order)
+    const early = presign.store.stat(name.text).catch((error) => error)
+    await expect.poll(() => times).toBe(1)
+    await send()
+    const late = presign.complete(name)
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    proceed()
+    expect(await early).toBeInstanceOf(ObjectNotFound)
+    await late
+    expect(await presign.store.stat(name.text)).toEqual({ size: SIZE })
+  })
+
+  test('is looked for only under names that we gave out', async () => {
+    const presign = replica()
+    const { name } = await presign.announce(order)
+    await send()
+    const forged = parseName(
+      `${name.text.slice(0, 20)}${name.text[20] === '0' ? '1' : '0'}${name.text.slice(21)}`,
+    )
+    const list = () => expect.unreachable('it was looked for')
+    const strict = replica({ area: { store: { ...incoming, list }, sign: async () => '' } })
+    await expect(strict.store.stat(forged?.text ?? '')).rejects.toThrow(ObjectNotFound)
+    await expect(strict.store.stat(name.text)).rejects.toThrow('it was looked for')
   })
 
   test('is counted by the next one to look, if a replica was killed before it could', async () => {

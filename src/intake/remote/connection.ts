@@ -55,18 +55,22 @@ async function vetted(
 
 async function addressesOf(
   { hostname }: Target,
-  { network, signal }: Pick<ConnectionOptions, 'network' | 'signal'>,
+  { network, allow, signal }: Pick<ConnectionOptions, 'network' | 'allow' | 'signal'>,
 ): Promise<readonly Address[]> {
   const family = isIP(hostname)
   if (family > 0) return [{ address: hostname, family }]
   signal.throwIfAborted()
+  const isNamed = allow.some(({ host }) => host === hostname)
   const aborted = new Promise<never>((_resolve, reject) => {
     signal.addEventListener('abort', () => reject(signal.reason), { once: true })
   })
   const unresolvable = (cause: unknown) => {
     throw problemWith('url_unresolvable', { cause })
   }
-  const found = await Promise.race([network.resolve(hostname).catch(unresolvable), aborted])
+  const found = await Promise.race([
+    network.resolve(hostname, { isNamed, signal }).catch(unresolvable),
+    aborted,
+  ])
   return found.length > 0 ? found : unresolvable(new Error('no addresses'))
 }
 

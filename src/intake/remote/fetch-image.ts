@@ -129,7 +129,11 @@ async function ask(target: Target, options: AskOptions): Promise<Answer> {
   } catch (cause) {
     await close()
     if (isTimeout(cause)) throw problemWith('url_timeout', { cause })
-    throw problemWith('url_unreachable', { cause }, { reason: 'what answers there is no web server' })
+    throw problemWith(
+      'url_unreachable',
+      { cause: bare(cause) },
+      { reason: 'what answers there is no web server' },
+    )
   }
 }
 
@@ -147,8 +151,16 @@ async function* pieces({ body }: Answer): AsyncGenerator<Buffer> {
     yield* body
   } catch (cause) {
     if (cause instanceof Problem) throw cause
-    throw problemWith(isTimeout(cause) ? 'url_timeout' : 'url_answer_incomplete', { cause })
+    throw problemWith(isTimeout(cause) ? 'url_timeout' : 'url_answer_incomplete', {
+      cause: bare(cause),
+    })
   }
+}
+
+/** An error of the client's without what it carries: the bytes that it could not read may repeat the URL's path. */
+function bare(error: unknown): Error {
+  const { name, message, code } = error as NodeJS.ErrnoException
+  return Object.assign(new Error(message), { name, code })
 }
 
 function isTimeout(error: unknown): boolean {

@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream'
 import { DeleteObjectCommand, HeadObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
-import { ObjectExists, type StagedBytes, StoreError } from '../store.ts'
+import { type PutOptions as KeptOptions, ObjectExists, type StagedBytes, StoreError } from '../store.ts'
 import { bodyOf } from './body.ts'
 import type { Abilities, Bucket } from './bucket.ts'
 import { call } from './calls.ts'
@@ -33,7 +33,7 @@ export function putter({ bucket, abilities, limit, headersOf }: PutOptions) {
   const undo = undoer(bucket, abilities)
 
   return {
-    async put(key: string, staged: StagedBytes, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
+    async put(key: string, staged: StagedBytes, { signal, keep }: KeptOptions = {}): Promise<void> {
       signal?.throwIfAborted()
       // What is known of the key: that something of ours may be there, and that it is certainly ours and wrong.
       const state = { mayBeThere: false, isWrong: false }
@@ -61,7 +61,7 @@ export function putter({ bucket, abilities, limit, headersOf }: PutOptions) {
         await call('store an image', once, { limit })
       } catch (error) {
         if (state.isWrong) await undo.now(key)
-        else if (state.mayBeThere && !(error instanceof ObjectExists)) await undo.ifOurs(key, staged)
+        else if (state.mayBeThere && !keep && !(error instanceof ObjectExists)) await undo.ifOurs(key, staged)
         throw signal?.aborted ? signal.reason : error
       }
     },
