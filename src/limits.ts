@@ -1,4 +1,4 @@
-import rateLimit, { type FastifyRateLimitStore } from '@fastify/rate-limit'
+import rateLimit, { type FastifyRateLimitStore, normalizeIP } from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Config } from './config.ts'
 import type { RateLimit } from './config-values.ts'
@@ -34,7 +34,7 @@ export async function gate(app: FastifyInstance, { config, usage, keyring, now }
   })
   const countStranger = app.createRateLimit({ max: ofServer.count, timeWindow: ofServer.seconds * 1000 })
   const rateOf = (key: ApiKey | undefined): RateLimit => key?.rateLimit ?? ofServer
-  /** Ids of keys that were let in, and until when addresses are shut out, in Unix milliseconds. */
+  /** Ids of keys that were let in, and until when addresses are shut out, in Unix milliseconds; of IPv6 the networks, as they are counted. */
   const known = recent<true>(MOST_REMEMBERED)
   const shutOut = recent<number>(MOST_REMEMBERED)
 
@@ -49,7 +49,9 @@ export async function gate(app: FastifyInstance, { config, usage, keyring, now }
   return async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
     const presented = bearerOf(request)
     const isStranger = presented === undefined || !known.has(idOf(presented))
-    const wait = Math.ceil(((shutOut.get(request.ip) ?? 0) - now()) / 1000)
+    // A client that has gone has no address any more, whatever the type says.
+    const address = normalizeIP(request.ip ?? '')
+    const wait = Math.ceil(((shutOut.get(address) ?? 0) - now()) / 1000)
     if (isStranger && wait > 0) throw tooMany({ limit: ofServer.count, window: ofServer.seconds, wait })
     try {
       request.apiKey = await findKey(keyring, presented)
@@ -57,7 +59,7 @@ export async function gate(app: FastifyInstance, { config, usage, keyring, now }
     } catch (error) {
       const limit = isStranger && ofServer.count > 0 ? await countStranger(request) : undefined
       if (limit && !limit.isAllowed) {
-        if (limit.remaining === 0) shutOut.set(request.ip, now() + limit.ttl)
+        if (limit.remaining === 0) shutOut.set(address, now() + limit.ttl)
         tell(reply, limit)
       }
       throw error

@@ -14,7 +14,7 @@ import { keyOf } from '../keys.ts'
 import { quotaOf } from '../limits.ts'
 import { type ImageName, imageId, isExpired, parseName } from '../name.ts'
 import type { Arrival } from '../presign/arrivals.ts'
-import type { Presign } from '../presign.ts'
+import type { Order, Presign } from '../presign.ts'
 import { stage } from '../stage.ts'
 import type { Deps } from './deps.ts'
 import { PRESIGN_EXAMPLE, PRESIGN_SCHEMAS } from './describe-presign.ts'
@@ -28,28 +28,22 @@ const INCOMING = '/incoming/:name'
 
 /** Uploads by link: `POST …/presign` gives one out, a PUT to it sends the image, `POST …/{id}/complete` asks whether it is there. */
 export function presigned(app: FastifyInstance, deps: Deps, mayEnter: onRequestAsyncHookHandler): void {
-  const { config, presign, spool, store, now } = deps
+  const { config, presign, now } = deps
 
   const order = { onRequest: [mayEnter, refuseBadOptions(config)], schema: PRESIGN_SCHEMAS.presign }
   app.post(PRESIGN, order, async (request) => {
     if (presign === undefined) throw problem('presign_off')
-    const members = await readJson(request, PRESIGN_EXAMPLE)
-    const { lifetime } = readOptions(request, optionsAmong(members), config)
-    const key = keyOf(request)
-    const [format, size] = [formatIn(members), sizeIn(members, config.maxFileSize)]
-    const quota = quotaOf(key, config)
-    const { name, uploadUrl, deadline } = await presign.announce({
-      ...{ keyId: key.id, quota, format, size, lifetime },
-    })
-    const { mediaType } = FORMATS[format]
+    const wanted = await readOrder(request, config)
+    const { name, uploadUrl, deadline } = await presign.announce(wanted)
+    const { mediaType } = FORMATS[name.format]
     return {
       id: imageId(name),
       upload_url: uploadUrl,
       url: deps.ownUrlOf(name),
       method: 'PUT',
-      headers: { 'Content-Type': mediaType, 'Content-Length': String(size) },
+      headers: { 'Content-Type': mediaType, 'Content-Length': String(wanted.size) },
       mime_type: mediaType,
-      size,
+      size: wanted.size,
       expires_at: expiryOf(name),
       upload_expires_at: new Date(deadline * 1000).toISOString(),
     }
@@ -58,29 +52,41 @@ export function presigned(app: FastifyInstance, deps: Deps, mayEnter: onRequestA
   app.post(COMPLETE, { onRequest: mayEnter, schema: PRESIGN_SCHEMAS.complete }, async (request) => {
     const name = ownImage(request, deps.secret)
     if (isExpired(name, now())) throw problem('image_expired', { expires: expiryOf(name) })
-    const found = await whileClientWaits(request.raw, complete(name, deps))
-    const { size, ...header } = found
+    const { size, ...header } = await whileClientWaits(request.raw, complete(name, deps))
     return { ...factsOf(name, size, deps), ...header }
   })
 
   const taken = { onRequest: refuseOtherUploads(deps), schema: PRESIGN_SCHEMAS.put }
   app.put(INCOMING, taken, async (request, reply) => {
-    const { name, ticket } = uploadIn(request, presign)
-    const { raw } = request
-    await whileClientWaits(raw, presign?.refuseUsed(name))
-    await using staged = await stage(readRaw(request, ticket.size), {
-      ...{ spool, digest: store.digest },
-      ...config,
-    })
-    // Whether or not the client waits for the answer: it knows where to find the image.
-    await whileClientWaits(raw, presign?.land(staged, { name, ticket }))
-    request.taken = ticket.size
+    const { name } = await take(request, deps)
     return reply.headers({ 'cache-control': 'no-store', 'x-layover-id': imageId(name) }).send('')
   })
 
   refuseOtherMethods(app, PRESIGN, ['POST'])
   refuseOtherMethods(app, COMPLETE, ['POST'])
   refuseOtherMethods(app, INCOMING, ['PUT'])
+}
+
+/** What a client asks a link for. Rejects with a `Problem` if it is nothing that we take. */
+async function readOrder(request: FastifyRequest, config: Deps['config']): Promise<Order> {
+  const members = await readJson(request, PRESIGN_EXAMPLE)
+  const { lifetime } = readOptions(request, optionsAmong(members), config)
+  const key = keyOf(request)
+  const [format, size] = [formatIn(members), sizeIn(members, config.maxFileSize)]
+  return { keyId: key.id, quota: quotaOf(key, config), format, size, lifetime }
+}
+
+/** Takes in what is sent to a link to ourselves. */
+async function take(request: FastifyRequest, { config, presign, spool, store }: Deps): Promise<Arrival> {
+  const { raw } = request
+  const arrival = uploadIn(request, presign)
+  const { size } = arrival.ticket
+  await whileClientWaits(raw, presign?.refuseUsed(arrival.name))
+  await using staged = await stage(readRaw(request, size), { spool, digest: store.digest, ...config })
+  // Whether or not the client waits for the answer: it knows where to find the image.
+  await whileClientWaits(raw, presign?.land(staged, arrival))
+  request.taken = size
+  return arrival
 }
 
 /** Size and header of an image that was sent to a link, and that may still have to be looked for where it was sent to. */

@@ -22,7 +22,8 @@ describe('the documentation is true', () => {
       expect({ name, value }).toEqual({ name, value: example[name] })
   })
 
-  test.each(['README.md', ...readdirSync(join(root, 'docs')).map((page) => `docs/${page}`)])(
+  const pages = ['README.md', 'SECURITY.md', 'CHANGELOG.md']
+  test.each([...pages, ...readdirSync(join(root, 'docs')).map((page) => `docs/${page}`)])(
     'every link of %s leads somewhere',
     (page) => {
       const links = [...read(page).matchAll(/\]\(([^)#]+)[^)]*\)/g)].map(([, link = '']) => link)
@@ -33,6 +34,17 @@ describe('the documentation is true', () => {
     },
   )
 
+  test('README.md names the tests that keep each promise', () => {
+    const [, section = ''] = read('README.md').split('\n## Promises\n')
+    const rows = [...section.matchAll(/^\| (.+?\.) \|(.*)\|$/gm)]
+    expect(rows.length).toBe(6)
+    for (const [, promise, tests = ''] of rows) {
+      const links = [...tests.matchAll(/\]\(([^)]+)\)/g)].map(([, link = '']) => link)
+      expect({ promise, links: links.length }).not.toEqual({ promise, links: 0 })
+      expect(links.filter((link) => !/^test\/.+\.ts$/.test(link))).toEqual([])
+    }
+  })
+
   test('README.md starts with the two commands, and package.json has what they run', () => {
     const [screen = ''] = read('README.md').split('\n## API')
     expect(screen).toContain('npm ci && npm start')
@@ -41,12 +53,5 @@ describe('the documentation is true', () => {
       start: expect.stringMatching(/^exec node [-=\w ]+ src\/main\.ts$/),
       test: 'vitest run',
     })
-  })
-
-  test('the parser that had seven advisories this autumn is at least at the versions that mend them', () => {
-    const { packages } = JSON.parse(read('package-lock.json'))
-    const busboys = Object.keys(packages).filter((path) => path.endsWith('@fastify/busboy'))
-    expect(busboys.map((path) => packages[path].version)).toEqual(['3.2.6'])
-    expect(packages['node_modules/@fastify/multipart'].version).toBe('10.1.9')
   })
 })

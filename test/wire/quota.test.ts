@@ -186,9 +186,9 @@ describe('a rate limit', () => {
   })
 
   test('counts by what a proxy says only if the proxy is trusted', async () => {
-    const guess = (address: string) =>
+    const guess = (address: string, key = 'guess') =>
       fetch(`${app.url}/v1/files/uploads`, {
-        headers: { 'x-forwarded-for': address, authorization: 'Bearer guess' },
+        headers: { 'x-forwarded-for': address, authorization: `Bearer ${key}` },
       })
     await start({ RATE_LIMIT: '1/1m' })
     expect((await guess('192.0.2.1')).status).toBe(401)
@@ -198,8 +198,12 @@ describe('a rate limit', () => {
     expect((await guess('192.0.2.1')).status).toBe(401)
     expect((await guess('192.0.2.2')).status).toBe(401)
     expect((await guess('192.0.2.2')).status).toBe(429)
-    // A machine has a whole network of these.
+    // A machine has a whole network of these, and does not learn from another address of it that it has guessed right.
     expect((await guess('2001:db8:1:1::1')).status).toBe(401)
     expect((await guess('2001:db8:1:1::2')).status).toBe(429)
+    expect((await guess('2001:db8:1:1::3', keys.alice)).status).toBe(429)
+    expect((await guess('2001:db8:1:2::1', keys.alice)).status).toBe(200)
+    // Nor what a proxy says is none.
+    expect((await guess('::1%eth0')).status).toBe(401)
   })
 })

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { DeleteObjectCommand, HeadObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
+import { DeleteObjectCommand, HeadObjectCommand, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import { type IncomingArea, StoreError } from '../store.ts'
 import { attempts } from './calls.ts'
@@ -61,40 +61,52 @@ function signerFor(options: SignerOptions): Sign {
 
 /** Sends what links are for, and what they are not for. Answers what the server does wrong, if so. */
 async function tryOut(sign: Sign, options: SignerOptions): Promise<string | undefined> {
-  const { bucket: Bucket, prefix, timeout, onNote } = options
-  const abortSignal = AbortSignal.timeout(timeout * 1000)
+  const { bucket: Bucket, prefix, timeout } = options
+  const signal = AbortSignal.timeout(timeout * 1000)
   const client = s3Client(options, { maxSockets: 1, silence: 5000 })
-  const [sent, own, copy] = Array.from({ length: 3 }, () => `.layover-${randomUUID()}`) as [
-    string,
-    string,
-    string,
-  ]
-  const send = async (key: string, headers: Record<string, string> = {}, body = 'layover') => {
+  const objects = ['sent', 'own', 'copy'].map((name) => ({
+    Bucket,
+    Key: `${prefix}.layover-${name}-${randomUUID()}`,
+  })) as [TrialObject, TrialObject, TrialObject]
+  const send: SendTrial = async ({ Key }, headers = {}, body = 'layover') => {
+    const key = Key.slice(prefix.length)
     const url = await sign({ key, contentType: TRIAL_TYPE, size: 7, seconds: TRIAL_LIFETIME })
     const all = { 'content-type': TRIAL_TYPE, ...headers }
-    return attempts(() => put(url, { body, headers: all, signal: abortSignal }), abortSignal)
+    return attempts(() => put(url, { body, headers: all, signal }), signal)
   }
   try {
-    const status = await send(sent)
-    if (status >= 400) throw refused(prefix, status)
-    await client
-      .send(new HeadObjectCommand({ Bucket, Key: prefix + sent }), { abortSignal })
-      .catch(unreadable)
-    if ((await send(sent, { 'content-type': 'text/html' })) < 400)
-      return 'the store takes another type than the link says'
-    if ((await send(sent, {}, 'more than that')) < 400)
-      return 'the store takes another size than the link says'
-    await client.send(new PutObjectCommand({ Bucket, Key: prefix + own, Body: 'x' }), { abortSignal })
-    if ((await send(copy, { 'x-amz-copy-source': `/${Bucket}/${prefix}${own}` })) < 400) onNote(COPIES)
-    return undefined
+    return await faultOf(send, objects, { client, signal, ...options })
   } catch (error) {
     if (error instanceof StoreError) throw error
     throw new StoreError('S3_ENDPOINT: takes no upload by a signed link', { cause: error })
   } finally {
-    const keys = [sent, own, copy].map((key) => ({ Bucket, Key: prefix + key }))
-    await Promise.allSettled(keys.map((key) => client.send(new DeleteObjectCommand(key))))
+    await Promise.allSettled(objects.map((object) => client.send(new DeleteObjectCommand(object))))
     client.destroy()
   }
+}
+
+interface TrialObject {
+  readonly Bucket: string
+  readonly Key: string
+}
+
+/** Sends an upload by a link for an object. Answers the status. */
+type SendTrial = (object: TrialObject, headers?: Record<string, string>, body?: string) => Promise<number>
+
+async function faultOf(
+  send: SendTrial,
+  [sent, own, copy]: [TrialObject, TrialObject, TrialObject],
+  { client, signal: abortSignal, prefix, onNote }: SignerOptions & { client: S3Client; signal: AbortSignal },
+): Promise<string | undefined> {
+  const status = await send(sent)
+  if (status >= 400) throw refused(prefix, status)
+  await client.send(new HeadObjectCommand(sent), { abortSignal }).catch(unreadable)
+  if ((await send(sent, { 'content-type': 'text/html' })) < 400)
+    return 'the store takes another type than the link says'
+  if ((await send(sent, {}, 'more than that')) < 400) return 'the store takes another size than the link says'
+  await client.send(new PutObjectCommand({ ...own, Body: 'x' }), { abortSignal })
+  if ((await send(copy, { 'x-amz-copy-source': `/${own.Bucket}/${own.Key}` })) < 400) onNote(COPIES)
+  return undefined
 }
 
 /** Sends an upload. Answers the status; rejects with what may pass. */
