@@ -4,6 +4,7 @@ import closeWithGrace from 'close-with-grace'
 import type { FastifyInstance } from 'fastify'
 import { type Logger, pino } from 'pino'
 import { buildApp, publicUrlOf } from './app.ts'
+import { cautiousClock } from './cautious-clock.ts'
 import { type Config, ConfigError, loadConfig, readDotEnv } from './config.ts'
 import { openKeyring } from './keys.ts'
 import type { Listener } from './metrics/listener.ts'
@@ -139,11 +140,12 @@ async function sweepRegularly({ config, store, area, spool, log, metrics, signal
     return log.warn('the sweeper is off: expired images are refused but keep their space')
   const isOver = (key: string, now: number) => isLeftover(key, config, now)
   const incoming = area && { store: area.store, isOver }
+  const now = cautiousClock()
   while (!signal.aborted) {
     const begun = performance.now()
     try {
       const onError = (err: unknown) => log.error({ err }, 'a part of the sweep failed')
-      const sweepOf = (store: Store) => sweep({ store, incoming, spool, now: Date.now(), onError, signal })
+      const sweepOf = (store: Store) => sweep({ store, incoming, spool, now: now(), onError, signal })
       const result = await (metrics ? metrics.sweep(store, sweepOf) : sweepOf(store))
       log.info({ ...result, ms: Math.round(performance.now() - begun) }, 'sweep')
     } catch (err) {

@@ -20,7 +20,7 @@ export interface OpenStoreOptions {
 export async function openStore({ config, spool, onNote, leaveRules }: OpenStoreOptions): Promise<Store> {
   const { dataDir, maxLifetime, s3 } = config
   if (config.store === 'memory') return openMemoryStore()
-  if (config.store === 'local') return openLocalStore({ root: join(dataDir, 'images'), spool })
+  if (config.store === 'local') return openBelow(dataDir, 'images', spool)
   // Its SDK takes as much memory as all the rest, and half of the time that a start takes.
   const { openS3Store } = await import('./store/s3.ts')
   const backstop = leaveRules ? undefined : { longestLife: maxLifetime, lifeOf }
@@ -39,8 +39,7 @@ export async function openIncomingArea({
   const { dataDir, presignLifetime, uploadTimeout, s3, s3Presign } = config
   if (presignLifetime === 0) return undefined
   if (config.store === 'memory') return { store: openMemoryStore() }
-  if (config.store === 'local')
-    return { store: await openLocalStore({ root: join(dataDir, 'incoming'), spool }) }
+  if (config.store === 'local') return { store: await openBelow(dataDir, 'incoming', spool) }
   const { openS3Store } = await import('./store/s3.ts')
   const area = { ...s3, prefix: s3Presign.prefix, onNote }
   // Nothing is of use for longer.
@@ -55,6 +54,12 @@ export async function openIncomingArea({
     await store.close()
     throw error
   }
+}
+
+function openBelow(dataDir: string, folder: string, spool: Spool): Promise<Store> {
+  return openLocalStore({ root: join(dataDir, folder), spool }).catch((error) => {
+    throw new StoreError(`DATA_DIR: ${dataDir} cannot be used: ${error.message}`, { cause: error })
+  })
 }
 
 const UNCHECKED = { contentType: 'application/octet-stream', cacheControl: 'no-store' }

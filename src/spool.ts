@@ -56,11 +56,12 @@ export async function openSpool({ dir, minFree, maxAge }: SpoolOptions): Promise
 
   async function isStale(name: string, now: number): Promise<boolean> {
     const [, madeOn, pid] = SHAPE.exec(name) ?? []
-    if (pid === undefined) return false
+    // Whoever made it removes it; how old it is says little when the clock has jumped.
+    if (pid === undefined || own.has(name)) return false
     if (madeOn === machine && !isRunning(Number(pid))) return true
     const { mtimeMs } = await stat(join(dir, name))
     // Our own id on a file that is not ours: from before a restart, or from a container beside us that has the same id.
-    const isNamesake = madeOn === machine && Number(pid) === process.pid && !own.has(name)
+    const isNamesake = madeOn === machine && Number(pid) === process.pid
     return now - mtimeMs > (isNamesake ? NAMESAKE_AGE : maxAge) * 1000
   }
 

@@ -1,12 +1,13 @@
 import { constants } from 'node:fs'
 import { type FileHandle, lstat, mkdir, open, readdir, rmdir, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import type { Readable } from 'node:stream'
 import type { Spool } from '../spool.ts'
 import { durableFile } from './durable-file.ts'
 import { folderSync } from './folder-sync.ts'
 import { linkNew } from './link-new.ts'
 import { belongsIn, isShard, shardOf } from './shards.ts'
-import { ObjectExists, ObjectNotFound, type Store, StoreError, storeFailure } from './store.ts'
+import { bodyFailure, ObjectExists, ObjectNotFound, type Store, StoreError, storeFailure } from './store.ts'
 
 /** Neither through a symbolic link, nor waiting for the other end of a pipe: this store makes neither. */
 const READ_ONLY = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
@@ -50,14 +51,14 @@ export async function openLocalStore({ root, spool }: { root: string; spool: Spo
     await sync(folder)
   }
 
-  /** Gives the file its final name, in a folder that a sweep may remove at any moment before. */
+  /** Gives the file its final name, in a folder that sweeps may remove at any moment before, and again after it was made anew. */
   async function publish(temp: string, key: string): Promise<void> {
     for (let attempt = 1; ; attempt += 1) {
       try {
         return await linkNew(temp, pathOf(key))
       } catch (error) {
         if (codeOf(error) === 'EEXIST') throw new ObjectExists(key)
-        if (codeOf(error) !== 'ENOENT' || attempt === 3) throw error
+        if (codeOf(error) !== 'ENOENT' || attempt === 10) throw error
         await makeFolder(folderOf(key))
       }
     }
@@ -109,7 +110,7 @@ export async function openLocalStore({ root, spool }: { root: string; spool: Spo
         const found = await handle.stat()
         if (!found.isFile()) throw new ObjectNotFound(key)
         const { size } = found
-        return { size, body: handle.createReadStream({ ...range, highWaterMark: 256 * 1024 }) }
+        return { size, body: reading(handle, range) }
       } catch (error) {
         await handle?.close()
         throw await readFailure(error, key)
@@ -147,6 +148,14 @@ export async function openLocalStore({ root, spool }: { root: string; spool: Spo
 
     async close() {},
   }
+}
+
+/** The bytes of an open file. Another stream behind its own, to put its failures in a store's words, would cost each download time. */
+function reading(handle: FileHandle, range: { start: number; end: number } | undefined): Readable {
+  const body = handle.createReadStream({ ...range, highWaterMark: 256 * 1024 })
+  const destroy = body._destroy.bind(body)
+  body._destroy = (error, done) => destroy(bodyFailure(error), done)
+  return body
 }
 
 /** Proves at start that a temp file can be made and given a name below `root`. */

@@ -1,3 +1,4 @@
+import { constants } from 'node:os'
 import type { Readable } from 'node:stream'
 
 /**
@@ -28,7 +29,7 @@ export interface Store {
 
   /**
    * Opens an object, or the bytes of it from `start` to `end`, both included. The body is really open when this resolves; the
-   * caller reads it to its end or destroys it. `size` is the whole object's. The caller has checked the range against it.
+   * caller reads it to its end or destroys it; it fails with a `StoreError`. `size` is the whole object's. The caller has checked the range against it.
    */
   open(
     key: string,
@@ -131,12 +132,19 @@ export class StorageFull extends StoreError {
   override name = 'StorageFull'
 }
 
-const FULL_CODES = new Set(['ENOSPC', 'EDQUOT'])
+/** By number: Node has no name for what a user's quota on the disk answers. */
+const FULL = new Set([constants.errno.ENOSPC, constants.errno.EDQUOT])
 
 /** A failure of the file system as a store's: what already is one stays as it is. */
 export function storeFailure(error: unknown, message: string): Error {
   if (error instanceof StoreError) return error
-  const { code } = error as NodeJS.ErrnoException
-  const Kind = code !== undefined && FULL_CODES.has(code) ? StorageFull : StoreError
+  const { code, errno = 0 } = error as NodeJS.ErrnoException
+  const Kind = FULL.has(-errno) ? StorageFull : StoreError
   return new Kind(code === undefined ? message : `${message} (${code})`, { cause: error })
+}
+
+/** The same for what a body that is read ends with, unless its reader ended it. */
+export function bodyFailure(error: Error | null): Error | null {
+  if (error === null || error.name === 'AbortError') return error
+  return storeFailure(error, 'cannot read an image to its end')
 }

@@ -35,6 +35,8 @@ export interface TestApp extends AsyncDisposable {
 export interface TestAppOptions {
   /** Environment variables. */
   readonly env?: Record<string, string>
+  /** Start on an older folder, which is then left. */
+  readonly dataDir?: string
   readonly now?: () => number
   /** Stands between the app and its store, to make it fail. */
   readonly wrap?: (store: Store) => Store
@@ -46,12 +48,13 @@ export interface TestAppOptions {
 
 export async function startApp({
   env = {},
+  dataDir,
   now,
   wrap,
   network,
   onLog,
 }: TestAppOptions = {}): Promise<TestApp> {
-  const dir = await mkdtemp(join(tmpdir(), 'layover-'))
+  const dir = dataDir ?? (await mkdtemp(join(tmpdir(), 'layover-')))
   const place = placeOf(dir)
   const config: Config = loadConfig({
     ...place.env,
@@ -96,7 +99,7 @@ export async function startApp({
       await store.close()
       await area?.store.close()
       await usage.close()
-      await rm(dir, { recursive: true })
+      if (dataDir === undefined) await rm(dir, { recursive: true })
     },
   }
 }

@@ -35,7 +35,9 @@ export interface ServerOptions {
   /** Start again on an older folder. */
   readonly dataDir?: string
   /** Start it as the README says, by `npm start`; signals then go to npm. */
-  readonly throughNpm?: boolean
+  readonly throughNpm?: boolean | undefined
+  /** A command that becomes the server, which is its last argument: one that takes rights or descriptors from it. */
+  readonly under?: readonly string[] | undefined
 }
 
 /** Starts `src/main.ts`, with no variables but those given, and waits until it is ready. */
@@ -43,10 +45,11 @@ export async function startServer({
   env = {},
   dataDir,
   throughNpm,
+  under,
 }: ServerOptions = {}): Promise<ServerProcess> {
   const dir = dataDir ?? (await mkdtemp(join(tmpdir(), 'layover-')))
   const place = placeOf(dir)
-  const { child, output } = launch({ PORT: '0', DATA_DIR: dir, ...place.env, ...env }, throughNpm)
+  const { child, output } = launch({ PORT: '0', DATA_DIR: dir, ...place.env, ...env }, { throughNpm, under })
   const url = await ready(child, output)
   const firstKey = () => /sk-layover-[\w-]+/.exec(output())?.[0] ?? ''
   return {
@@ -73,18 +76,23 @@ export async function startServer({
 /** Starts a server that is expected to end by itself. */
 export async function failToStart(
   env: Record<string, string>,
+  { under }: Pick<ServerOptions, 'under'> = {},
 ): Promise<{ code: number | null; output: string }> {
-  const { child, output } = launch({ PORT: '0', ...env })
+  const { child, output } = launch({ PORT: '0', ...env }, { under })
   const { code } = await ended(child)
   return { code, output: output() }
 }
 
-function launch(env: Record<string, string>, throughNpm = false) {
+function launch(
+  env: Record<string, string>,
+  { throughNpm, under = [] }: Pick<ServerOptions, 'throughNpm' | 'under'>,
+) {
   const options = { env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env } }
+  const [command = '', ...args] = [...under, process.execPath, ...nodeOptions, main]
   // Otherwise in a folder where no `.env` of the developer's counts.
   const child = throughNpm
     ? spawn('npm', ['start'], { ...options, cwd: root })
-    : spawn(process.execPath, [...nodeOptions, main], { ...options, cwd: tmpdir() })
+    : spawn(command, args, { ...options, cwd: tmpdir() })
   let text = ''
   const append = (chunk: Buffer) => {
     text += chunk

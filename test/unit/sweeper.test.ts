@@ -1,3 +1,5 @@
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { expect, test } from 'vitest'
 import { makeName } from '../../src/name.ts'
@@ -138,8 +140,8 @@ test('a stopping server does not wait for the sweep to be through', async () => 
 
 test('stale temp files go too', async () => {
   await using folder = await tempSpool()
-  const temp = await folder.spool.create()
-  await temp.close()
+  // Another machine's, on a shared folder.
+  await writeFile(join(folder.path, `00000000-1-${'a'.repeat(32)}.part`), '')
   const muchLater = Date.now() + 1e9
 
   const result = await sweepOnce(openMemoryStore(), { spool: folder.spool, now: muchLater })
