@@ -115,6 +115,8 @@ export async function buildApp({
   const { store } = presign ?? rest
   const deps: Deps = { ...rest, store, presign, now, network, urlOf, ownUrlOf, deleteUrlOf }
 
+  // Each part that has something to give back waits for the end: a dozen at the most, which is not a leak.
+  app.addHook('onRequest', async (_request, reply) => void reply.raw.setMaxListeners(20))
   app.addHook('onRequest', takeInTurn)
   closeAtStop(app)
   app.decorate('minUploadRate', config.minUploadRate)

@@ -75,6 +75,16 @@ test('what clients do is counted, by names that are not theirs', async () => {
   expect(all).not.toContain(new URL(data).pathname.split('/').at(-1))
 })
 
+test('no request makes Node suspect a leak, with all that can watch it', async () => {
+  await using server = await startServer({ env: { METRICS_ADDRESS, QUOTA: '300KB', RATE_LIMIT: '100/1m' } })
+  const headers = { authorization: `Bearer ${server.key()}`, 'content-type': 'application/json' }
+  const body = JSON.stringify({ url: 'http://127.0.0.1/x.png' })
+  const answer = await fetch(`${server.url}/v1/files/uploads/url`, { method: 'POST', headers, body })
+  expect(answer.status).toBe(403)
+  await server.upload('photo.jpg')
+  expect(server.output()).not.toContain('Warning')
+})
+
 test('an upload that is under way is in flight', async () => {
   await using server = await startServer({ env: { METRICS_ADDRESS } })
   const sending = new AbortController()
