@@ -1,24 +1,21 @@
-import underPressure from '@fastify/under-pressure'
-import type { FastifyInstance, FastifyRequest, onRequestAsyncHookHandler } from 'fastify'
+import type { FastifyRequest, onRequestAsyncHookHandler } from 'fastify'
 import type { Config } from './config.ts'
-import { problem } from './errors.ts'
+import { problem, problemWith } from './errors.ts'
 import { OVERHEAD } from './intake/incoming.ts'
+import { type LoopDelay, watchLoop } from './loop-delay.ts'
 import type { Spool } from './spool.ts'
 import { StorageFull, storeFailure } from './store/store.ts'
+import { turns } from './turns.ts'
 
-/** How late the event loop may be on average, in milliseconds, before uploads are refused. */
-const MOST_DELAY = 1000
-
-/** Over how many milliseconds: one stall alone, as by a collection of garbage, is none. */
-const DELAY_WINDOW = 4000
-
-/** Lists that are read at once, as each reads the names of all images, and that wait for their turn. */
-const MOST_LISTS = 4
-const MOST_WAITING = 64
+/** How late the event loop may be, in milliseconds, before uploads are refused. */
+const MOST_DELAY = 600
+/** Uploads that are let in however much memory there is: it is given back only where something goes on. */
+const ALWAYS = 4
 
 export interface AdmissionOptions {
   readonly config: Pick<Config, 'maxConcurrentUploads' | 'maxMemory' | 'maxFileSize' | 'minFreeSpace'>
   readonly spool: Pick<Spool, 'headroom'>
+  readonly loop?: LoopDelay
 }
 
 /** Keeps the server from taking on more than it can do: who comes beyond it is told to come again, before a body is read. */
@@ -29,17 +26,24 @@ export interface Admission {
    */
   mayUpload(options?: { bytes: number }): onRequestAsyncHookHandler
 
+  /** Takes a place for what is to be put on the disk without an upload's request; to be disposed of. Rejects as `mayUpload` does. */
+  take(bytes: number): Promise<Disposable>
+
   /**
-   * Resolves when it is the turn of one more list; to be disposed of when it has been read. Rejects with `server_busy` if too many wait,
-   * and with the signal's reason.
+   * Resolves when it is the turn of one more list of this key; to be disposed of when it has been read. Rejects with `server_busy` if too
+   * many wait, or for too long, and with the signal's reason.
    */
-  list(signal: AbortSignal): Promise<Disposable>
+  list(keyId: string, signal: AbortSignal): Promise<Disposable>
+
+  /** Stops watching. */
+  close(): void
 }
 
-/** What an upload holds: one of the places, and so many bytes of the free space. It is free when all who hold it have let go. */
+/** What an upload holds: one of the places, and so many bytes of the free space. It is free, once, when all who hold it have let go. */
 class Place {
   #holders = new Set<object>()
   #free: () => void
+  #isFree = false
 
   constructor(free: () => void) {
     this.#free = free
@@ -47,10 +51,13 @@ class Place {
 
   hold(): Disposable {
     const holder = {}
-    this.#holders.add(holder)
+    // Whoever comes when it has been given up holds nothing.
+    if (!this.#isFree) this.#holders.add(holder)
     return {
       [Symbol.dispose]: () => {
-        if (this.#holders.delete(holder) && this.#holders.size === 0) this.#free()
+        if (!this.#holders.delete(holder) || this.#holders.size > 0) return
+        this.#isFree = true
+        this.#free()
       },
     }
   }
@@ -66,90 +73,70 @@ export function holdPlace(request: FastifyRequest): Disposable {
   return places.get(request)?.hold() ?? { [Symbol.dispose]: () => {} }
 }
 
-/** Opens the doors of this part of the app. */
-export async function admission(
-  app: FastifyInstance,
-  { config, spool }: AdmissionOptions,
-): Promise<Admission> {
+export function openAdmission({ config, spool, loop = watchLoop() }: AdmissionOptions): Admission {
   const { maxConcurrentUploads: most, maxMemory, maxFileSize, minFreeSpace } = config
-  // It measures alone: what it would refuse by itself are all requests of this part, and not the uploads only.
-  await app.register(underPressure, {
-    maxEventLoopDelay: MOST_DELAY,
-    sampleInterval: DELAY_WINDOW,
-    maxRssBytes: maxMemory,
-    pressureHandler: () => {},
-  })
   let [uploads, promised] = [0, 0]
 
-  /** Rejects unless all that has been promised up to now, this upload's bytes included, fits on the disk. */
-  async function refuseWithoutRoom(bytes: number): Promise<void> {
+  function refuseBeyondLimits(): void {
+    if (most > 0 && uploads >= most) throw busy('places')
+    if (loop.mean > MOST_DELAY) throw busy('event loop')
+    if (maxMemory > 0 && uploads >= ALWAYS && process.memoryUsage.rss() > maxMemory) throw busy('memory')
+  }
+
+  /** Rejects unless all that has been promised up to now, these bytes included, fits on the disk. */
+  async function refuseWithoutRoom(bytes: number, isKnown: boolean): Promise<void> {
     // As of before the question: what is promised later asks for itself, and counts this one.
     const wanted = promised
     const room = await spool.headroom().catch((error) => {
       throw storeFailure(error, 'cannot tell how much space is free')
     })
-    if (room < bytes) throw new StorageFull('no space above MIN_FREE_SPACE for this upload')
-    if (room < wanted) throw problem('server_busy')
+    if (room < bytes && (isKnown || room < 0))
+      throw new StorageFull('no space above MIN_FREE_SPACE for this upload')
+    if (room < wanted) throw busy('room')
+  }
+
+  /** A place, and the first hold on it, which is let go of if there is no room. */
+  async function takePlace(bytes: number, isKnown: boolean): Promise<{ place: Place; first: Disposable }> {
+    refuseBeyondLimits()
+    uploads += 1
+    promised += bytes
+    const place = new Place(() => {
+      uploads -= 1
+      promised -= bytes
+    })
+    const first = place.hold()
+    try {
+      if (minFreeSpace > 0) await refuseWithoutRoom(bytes, isKnown)
+      return { place, first }
+    } catch (error) {
+      // At once, though the client may still have to read why.
+      first[Symbol.dispose]()
+      throw error
+    }
   }
 
   return {
     mayUpload(options) {
       return async (request, reply) => {
-        if (app.isUnderPressure() || (most > 0 && uploads >= most)) throw problem('server_busy')
-        // Its end has been told already.
-        if (reply.raw.destroyed) throw problem('upload_incomplete')
+        const { 'content-length': length } = request.headers
         const limit = maxFileSize + OVERHEAD
-        const bytes =
-          options?.bytes ?? Math.min(Number(request.headers['content-length'] ?? limit) || 0, limit)
-        uploads += 1
-        promised += bytes
-        const place = new Place(() => {
-          uploads -= 1
-          promised -= bytes
-        })
-        const client = place.hold()
-        reply.raw.once('close', () => client[Symbol.dispose]())
-        try {
-          if (minFreeSpace > 0) await refuseWithoutRoom(bytes)
-          places.set(request, place)
-        } catch (error) {
-          // At once, though the client may still have to read why.
-          client[Symbol.dispose]()
-          throw error
+        const bytes = options?.bytes ?? Math.min(Number(length ?? limit) || 0, limit)
+        const { place, first } = await takePlace(bytes, options === undefined && length !== undefined)
+        if (reply.raw.destroyed) {
+          // Its end has been told already.
+          first[Symbol.dispose]()
+          throw problem('upload_incomplete')
         }
+        reply.raw.once('close', () => first[Symbol.dispose]())
+        places.set(request, place)
       }
     },
 
+    take: async (bytes) => (await takePlace(bytes, false)).first,
     list: turns(),
+    close: () => loop.close(),
   }
 }
 
-/** Lets few go on at once, and the others when it is their turn. */
-function turns(): Admission['list'] {
-  const waiting = new Set<() => void>()
-  let running = 0
-  const turn = {
-    [Symbol.dispose]: () => {
-      const [next] = waiting
-      // Handed on, so that nobody else can come between.
-      if (next === undefined) running -= 1
-      else next()
-    },
-  }
-
-  return async (signal) => {
-    signal.throwIfAborted()
-    if (running >= MOST_LISTS) {
-      if (waiting.size >= MOST_WAITING) throw problem('server_busy')
-      await new Promise<void>((resolve, reject) => {
-        const go = () => {
-          waiting.delete(go)
-          resolve()
-        }
-        waiting.add(go)
-        signal.addEventListener('abort', () => waiting.delete(go) && reject(signal.reason), { once: true })
-      })
-    } else running += 1
-    return turn
-  }
-}
+/** The log says of what there is too little. */
+const busy = (what: string) => problemWith('server_busy', { cause: new Error(`too busy: ${what}`) })

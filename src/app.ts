@@ -10,7 +10,7 @@ import {
   fastify,
   LogController,
 } from 'fastify'
-import { admission } from './admission.ts'
+import { openAdmission } from './admission.ts'
 import type { Config } from './config.ts'
 import {
   answerBrokenRequest,
@@ -111,7 +111,9 @@ export async function buildApp({
   const urlOf = (name: ImageName) => imageUrl(name, base, config)
   const uploadUrlOf = (name: ImageName, ticket: string) => `${base}/incoming/${name.text}?ticket=${ticket}`
   const deleteUrlOf = (name: ImageName) => deleteLink(name, { base, secret: rest.secret })
-  const presign = area && openPresign({ ...rest, area, now, uploadUrlOf })
+  const doors = openAdmission(rest)
+  app.addHook('onClose', async () => doors.close())
+  const presign = area && openPresign({ ...rest, area, admission: doors, now, uploadUrlOf })
   const { store } = presign ?? rest
   const deps: Deps = { ...rest, store, presign, now, network, urlOf, ownUrlOf, deleteUrlOf }
 
@@ -120,6 +122,7 @@ export async function buildApp({
   app.addHook('onRequest', takeInTurn)
   closeAtStop(app)
   app.decorate('minUploadRate', config.minUploadRate)
+  app.decorate('paceWindow', config.idleTimeout)
   for (const fact of ['apiKey', 'taken', 'failure']) app.decorateRequest(fact, undefined)
   metrics?.watch(app)
   app.addHook('onRequest', async (request, reply) => logAtEnd(request, reply))
@@ -140,7 +143,6 @@ export async function buildApp({
     if (config.corsOrigin !== undefined) await letPagesIn(uploads, config.corsOrigin, notFound)
     await uploads.register(multipart)
     const mayEnter = await gate(uploads, deps)
-    const doors = await admission(uploads, deps)
     apiUpload(uploads, deps, mayEnter, doors)
     files(uploads, deps, mayEnter, doors)
     ownFiles(uploads, deps, mayEnter, doors)

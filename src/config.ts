@@ -81,7 +81,7 @@ const variables = z.object({
   UPLOAD_TIMEOUT: z.string().default('5m').transform(timer),
   MIN_UPLOAD_RATE: z
     .string()
-    .default('10KB')
+    .default('1KB')
     .transform(orOff(quantity(SIZE_UNITS))),
   IDLE_TIMEOUT: z.string().default('30s').transform(timer),
   STOP_TIMEOUT: z.string().default('20s').transform(timer),

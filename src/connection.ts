@@ -29,9 +29,11 @@ export function continueWhenWanted(app: FastifyInstance): void {
 
 /** Answers CONNECT, which Node would leave without a word. */
 export function refuseTunnels(app: FastifyInstance): void {
-  app.server.on('connect', (_request, socket: Socket) =>
-    answerBrokenRequest(new Error('no tunnels here'), socket),
-  )
+  app.server.on('connect', (_request, socket: Socket) => {
+    // Node has let go of it, and a client that resets it would end the process.
+    socket.on('error', () => {})
+    answerBrokenRequest(new Error('no tunnels here'), socket)
+  })
 }
 
 /** To be called by whoever is about to read a body: tells a client that waits with it to go on. */

@@ -1,3 +1,4 @@
+import type { Admission } from './admission.ts'
 import type { Config } from './config.ts'
 import { problem } from './errors.ts'
 import { FORMATS, type Format } from './formats.ts'
@@ -17,6 +18,7 @@ export interface PresignOptions {
   /** Where images are. */
   readonly store: Store
   readonly area: IncomingArea
+  readonly admission: Pick<Admission, 'take'>
   readonly usage: Usage
   readonly spool: Spool
   readonly secret: Buffer
@@ -65,10 +67,10 @@ export interface Presign {
 }
 
 export function openPresign(options: PresignOptions): Presign {
-  const { config, store, area, usage, spool, secret, now } = options
+  const { config, store, area, admission, usage, spool, secret, now } = options
   const marks = marksIn(area.store, secret)
   const staging = { spool, digest: store.digest, ...config }
-  const { land, bringIn } = arrivals({ store, incoming: area.store, marks, usage, staging })
+  const { land, bringIn } = arrivals({ store, incoming: area.store, marks, admission, usage, staging })
   const isOpen = (name: ImageName) =>
     isAnnounced(name, secret) && !isExpired(name, now()) && now() < closingTime(name, config) * 1000
 

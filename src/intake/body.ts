@@ -8,11 +8,10 @@ declare module 'fastify' {
   interface FastifyInstance {
     /** Bytes a second that a body must arrive with; 0 for no matter how few. */
     readonly minUploadRate: number
+    /** Over how many seconds of waiting for the client that is taken. */
+    readonly paceWindow: number
   }
 }
-
-/** Over how many seconds of waiting for its client the rate of a body is taken. */
-const PACE_WINDOW = 10
 
 /** What smaller pieces are gathered to, in bytes, and how long they may be kept for that, in milliseconds. */
 const WORTH_HANDLING = 16 * 1024
@@ -35,7 +34,13 @@ const BYTES_PER_PIECE = 64
  */
 export function openBody({ raw, server }: FastifyRequest, maxBody: number): Readable {
   askForBody(raw)
-  return new Body(raw, { maxBody, minRate: server.minUploadRate })
+  return new Body(raw, { maxBody, minRate: server.minUploadRate, paceWindow: server.paceWindow })
+}
+
+interface BodyLimits {
+  readonly maxBody: number
+  readonly minRate: number
+  readonly paceWindow: number
 }
 
 class Body extends Readable {
@@ -48,7 +53,7 @@ class Body extends Readable {
   #gathering: NodeJS.Timeout | undefined
   #pace: NodeJS.Timeout | undefined
 
-  constructor(raw: IncomingMessage, { maxBody, minRate }: { maxBody: number; minRate: number }) {
+  constructor(raw: IncomingMessage, { maxBody, minRate, paceWindow }: BodyLimits) {
     super()
     this.#raw = raw
     this.#maxBody = maxBody
@@ -59,7 +64,7 @@ class Body extends Readable {
       return
     }
     this.#listen('on')
-    if (minRate > 0) this.#keepPace(minRate)
+    if (minRate > 0) this.#keepPace(minRate, paceWindow)
   }
 
   override _read(): void {
@@ -112,7 +117,9 @@ class Body extends Readable {
   #flush(): void {
     clearTimeout(this.#gathering)
     this.#gathering = undefined
-    if (this.#gathered !== undefined) this.#give(this.#gathered.subarray(0, this.#filled))
+    // As a copy, if it is little: a reader that keeps it would else keep all of the room for more.
+    const gathered = this.#gathered?.subarray(0, this.#filled)
+    if (gathered) this.#give(this.#filled < WORTH_HANDLING / 2 ? Buffer.from(gathered) : gathered)
     this.#gathered = undefined
     this.#filled = 0
   }
@@ -134,13 +141,13 @@ class Body extends Readable {
   }
 
   /** Fails when too little comes. Only the seconds count in which we wait for the client, and not it for us. */
-  #keepPace(minRate: number): void {
+  #keepPace(minRate: number, window: number): void {
     let [waited, before] = [0, 0]
     this.#pace = setInterval(() => {
       if (this.#raw.readableLength > 0 || this.readableLength > 0) return
       waited += 1
-      if (waited < PACE_WINDOW) return
-      if (this.#received - before < minRate * PACE_WINDOW) this.#fail('upload_stalled')
+      if (waited < window) return
+      if (this.#received - before < minRate * window) this.#fail('upload_stalled')
       ;[waited, before] = [0, this.#received]
     }, 1000)
     this.#pace.unref()

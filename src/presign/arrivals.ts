@@ -1,3 +1,4 @@
+import type { Admission } from '../admission.ts'
 import { Problem, problem } from '../errors.ts'
 import { FORMATS } from '../formats.ts'
 import { type ImageName, parseName } from '../name.ts'
@@ -13,6 +14,8 @@ export interface ArrivalOptions {
   /** Where what is sent arrives. */
   readonly incoming: Store
   readonly marks: Marks
+  /** Each has its place while it is looked at, as any upload has. */
+  readonly admission: Pick<Admission, 'take'>
   readonly usage: Usage
   readonly staging: StageOptions
 }
@@ -39,7 +42,7 @@ export interface Arrivals {
 }
 
 export function arrivals(options: ArrivalOptions): Arrivals {
-  const { store, incoming, marks, usage, staging } = options
+  const { store, incoming, marks, admission, usage, staging } = options
   const looking = new Map<string, Promise<boolean>>()
   const oneAtATime = queues()
 
@@ -70,6 +73,7 @@ export function arrivals(options: ArrivalOptions): Arrivals {
   async function check(key: string, arrival: Arrival): Promise<void> {
     const { name, ticket } = arrival
     try {
+      using _place = await admission.take(ticket.size)
       const { size, body } = await incoming.open(key)
       if (size !== ticket.size) body.destroy()
       refuseOther(size === ticket.size, name, ticket)
@@ -77,7 +81,8 @@ export function arrivals(options: ArrivalOptions): Arrivals {
       await land(staged, arrival)
     } catch (error) {
       if (error instanceof ObjectNotFound) return
-      if (error instanceof Problem) await incoming.delete(key)
+      // Not where it is us who cannot look at it now.
+      if (isRefusal(error)) await incoming.delete(key)
       if (!(error instanceof ObjectExists)) throw error
     }
     // What stays is swept.
@@ -143,6 +148,11 @@ export function withArrivals(
 
 /** To whoever asks for the image, what was refused was never uploaded. */
 function refusedIsFalse(error: unknown): false {
-  if (error instanceof Problem) return false
+  if (isRefusal(error)) return false
   throw error
+}
+
+/** Whether what was sent is wrong, and will not be right later. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof Problem && error.status < 500
 }

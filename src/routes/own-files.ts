@@ -50,15 +50,11 @@ export function ownFiles(
   app.get('/v1/files/uploads', { onRequest: mayEnter, schema: SCHEMAS.list }, async (request, reply) => {
     const { limit, after } = readPage(request.query as Record<string, unknown>)
     const signal = clientGone(reply)
-    using _turn = await doors.list(signal)
-    const { images, hasMore } = await listOwn(store, {
-      keyId: keyOf(request).id,
-      signal,
-      secret,
-      limit,
-      after,
-      now: now(),
-    })
+    const keyId = keyOf(request).id
+    const { raw } = request
+    using _turn = await whileClientWaits(raw, doors.list(keyId, signal))
+    const page = listOwn(store, { keyId, signal, secret, limit, after, now: now() })
+    const { images, hasMore } = await whileClientWaits(raw, page)
     const data = images.map(({ name, size }) => ({
       ...factsOf(name, size, deps),
       created_at: new Date(name.created * 1000).toISOString(),

@@ -37,6 +37,7 @@ beforeEach(async () => {
   store = await openStore('images/')
   incoming = await openStore('incoming/')
   presign = openPresign({
+    admission: { take: async () => ({ [Symbol.dispose]: () => {} }) },
     ...{ config, store, usage, spool: folder.spool, secret: Buffer.alloc(32, 7) },
     now: Date.now,
     uploadUrlOf: () => '',

@@ -1,8 +1,9 @@
 import { fastify } from 'fastify'
-import { afterEach, expect, test } from 'vitest'
-import { admission } from '../../src/admission.ts'
+import { afterEach, describe, expect, test, vi } from 'vitest'
+import { openAdmission } from '../../src/admission.ts'
 import type { Problem } from '../../src/errors.ts'
 import { OVERHEAD } from '../../src/intake/incoming.ts'
+import { watchLoop } from '../../src/loop-delay.ts'
 import { StorageFull } from '../../src/store/store.ts'
 
 const MAX_FILE_SIZE = 1_000_000
@@ -22,7 +23,8 @@ async function openDoors({ room, minFreeSpace = 1 }: { room: () => number; minFr
       return answer
     },
   }
-  const doors = await admission(app, { config, spool })
+  const doors = openAdmission({ config, spool })
+  app.addHook('onClose', async () => doors.close())
   const waiting: (() => void)[] = []
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, _payload, done) => done(null))
@@ -104,4 +106,66 @@ test('MIN_FREE_SPACE=0 asks for no room', async () => {
   await settled()
   release()
   expect(await answer).toBe('ok')
+})
+
+test('one that does not say how much it brings, where there is room for less, may come again', async () => {
+  const { send } = await openDoors({ room: () => 1000 })
+  expect(await send(undefined)).toBe('server_busy')
+})
+
+describe('a place', () => {
+  const spool = { headroom: async () => 1e12 }
+  const config = { maxConcurrentUploads: 1, maxMemory: 0, maxFileSize: MAX_FILE_SIZE, minFreeSpace: 1 }
+
+  test('taken without a request counts as any other, until it is given back', async () => {
+    const doors = openAdmission({ config, spool })
+    const place = await doors.take(10)
+    await expect(doors.take(10)).rejects.toMatchObject({ code: 'server_busy' })
+    place[Symbol.dispose]()
+    place[Symbol.dispose]()
+    const next = await doors.take(10)
+    await expect(doors.take(10)).rejects.toMatchObject({ code: 'server_busy' })
+    next[Symbol.dispose]()
+    doors.close()
+  })
+
+  test('is not taken while the event loop is far behind, but whatever there is of memory, a few are', async () => {
+    const loop = { mean: 0, close: () => {} }
+    const doors = openAdmission({ config: { ...config, maxConcurrentUploads: 0, maxMemory: 1 }, spool, loop })
+    const few = await Promise.all([1, 2, 3, 4].map(() => doors.take(10)))
+    await expect(doors.take(10)).rejects.toMatchObject({ code: 'server_busy' })
+    few[0]?.[Symbol.dispose]()
+    loop.mean = 700
+    await expect(doors.take(10)).rejects.toMatchObject({ code: 'server_busy' })
+    loop.mean = 500
+    few[0] = await doors.take(10)
+    for (const place of few) place[Symbol.dispose]()
+  })
+})
+
+describe('how far the loop is behind', () => {
+  /** Turns of the loop that take so many milliseconds, one after the other, for ten seconds. */
+  function delayOf(turns: readonly number[]): number {
+    vi.useFakeTimers()
+    let time = 0
+    const loop = watchLoop(() => time)
+    for (let i = 0; time < 10_000; i += 1) {
+      time += 100 + (turns[i % turns.length] ?? 0)
+      vi.advanceTimersByTime(100)
+    }
+    const { mean } = loop
+    loop.close()
+    vi.useRealTimers()
+    return mean
+  }
+
+  test('is what somebody has to wait for, not what most turns take', () => {
+    expect(delayOf([0])).toBe(0)
+    expect(delayOf([20])).toBeLessThan(30)
+    expect(delayOf([900])).toBeGreaterThan(700)
+    // Three seconds of stall in each three and a half, beside many turns without.
+    expect(delayOf([3000, 0, 0, 0, 0])).toBeGreaterThan(2000)
+    // One stall alone.
+    expect(delayOf([1500, ...Array.from({ length: 100 }, () => 0)])).toBeLessThan(400)
+  })
 })

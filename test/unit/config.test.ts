@@ -59,7 +59,7 @@ test('nothing needs to be set', () => {
     trustProxy: undefined,
     corsOrigin: undefined,
     uploadTimeout: 300,
-    minUploadRate: 10 * 1024,
+    minUploadRate: 1024,
     idleTimeout: 30,
     stopTimeout: 20,
     metricsAddress: undefined,

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { problem } from '../../src/errors.ts'
 import { type ImageName, parseName } from '../../src/name.ts'
 import { incomingKey } from '../../src/presign/marks.ts'
 import { openTicket, sealTicket } from '../../src/presign/ticket.ts'
@@ -45,6 +46,7 @@ afterEach(async () => {
 /** One replica; those of a test share the stores. */
 function replica(options: Partial<PresignOptions> = {}): Presign {
   return openPresign({
+    admission: { take: async () => ({ [Symbol.dispose]: () => {} }) },
     ...{ config, store, usage, spool: folder.spool, secret, now: () => now, uploadUrlOf: () => 'here' },
     area: {
       store: incoming,
@@ -142,6 +144,21 @@ describe('what was sent to the bucket', () => {
     isDown = false
     expect(await presign.store.stat(name.text)).toEqual({ size: SIZE })
     expect(await used()).toEqual({ used: SIZE, reserved: 0 })
+  })
+
+  test('is looked at only where there is a place for it, and stays until there is', async () => {
+    let isBusy = true
+    const take = async () => {
+      if (isBusy) throw problem('server_busy')
+      return { [Symbol.dispose]: () => {} }
+    }
+    const presign = replica({ admission: { take } })
+    const { name } = await presign.announce(order)
+    await send()
+    await expect(presign.store.stat(name.text)).rejects.toMatchObject({ code: 'server_busy' })
+    await expect(presign.complete(name)).rejects.toMatchObject({ code: 'server_busy' })
+    isBusy = false
+    expect(await presign.store.stat(name.text)).toEqual({ size: SIZE })
   })
 
   test('is found by whoever joins those who looked before it had come', async () => {

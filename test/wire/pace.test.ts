@@ -8,7 +8,7 @@ import { eventually, exchange, openSocket, parseResponse, requestHead } from '..
 
 let app: TestApp
 beforeAll(async () => {
-  app = await startApp({ env: { S3_PRESIGN_ENDPOINT: 'off', IDLE_TIMEOUT: '60s' } })
+  app = await startApp({ env: { S3_PRESIGN_ENDPOINT: 'off', IDLE_TIMEOUT: '4s' } })
 })
 afterAll(() => app[Symbol.asyncDispose]())
 
