@@ -96,13 +96,14 @@ async function lookFromOutside({ config, key, store, report }: Outside): Promise
   }
 }
 
-/** Opens the data folder as a start does, and makes it if it is missing. */
+/** Opens the data folder as a start does, and makes it if it is missing, but not as root. */
 async function openFolder({ dataDir, uploadTimeout }: Config, minFree: number): Promise<Spool> {
   try {
-    await makeFolder(dataDir)
     await becomeOwnerOf(dataDir)
+    await makeFolder(dataDir)
     return await openSpool({ dir: join(dataDir, 'tmp'), minFree, maxAge: 2 * uploadTimeout })
   } catch (error) {
+    if (error instanceof Finding) throw error
     const user = process.getuid?.()
     throw new Finding(
       `DATA_DIR: ${dataDir} cannot be used (${reasonOf(error)}): it must be a folder that user ${user} can write`,
@@ -110,10 +111,18 @@ async function openFolder({ dataDir, uploadTimeout }: Config, minFree: number): 
   }
 }
 
-/** Root makes what the server could not read; and it finds nothing wrong with permissions. */
+/**
+ * Root makes what the server could not read; and it finds nothing wrong with permissions. Where there is no folder yet, nobody can tell
+ * as whom the server will run, and a folder of root's would keep it from its first start.
+ */
 async function becomeOwnerOf(folder: string): Promise<void> {
   if (process.getuid?.() !== 0) return
-  const { uid, gid } = await stat(folder)
+  const { uid, gid } = await stat(folder).catch((error) => {
+    if (error.code !== 'ENOENT') throw error
+    throw new Finding(
+      `DATA_DIR: ${folder} is missing, and is not made as root: start the server, which makes it, or set DATA_DIR to the server’s`,
+    )
+  })
   if (uid === 0) return
   process.setgroups?.([])
   process.setgid?.(gid)

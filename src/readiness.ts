@@ -36,14 +36,29 @@ export interface ReadinessOptions {
 /**
  * Whether the server can do its work. Never rejects.
  *
- * Anybody may ask, and a check writes to the disk or asks a bucket, so those who ask within a second share one.
+ * Anybody may ask, and a check writes to the disk or asks a bucket, so those who ask within a second share one. Work that hangs is
+ * not begun again until it has ended, or it would pile up: until then its check is the one that was, which fails after its time.
  */
 export function readiness({ store, usage, spool, log }: ReadinessOptions): () => Promise<Readiness> {
   let last: { at: number; result: Promise<Readiness> } | undefined
 
-  async function attempt(name: CheckName, work: () => Promise<void>): Promise<Check> {
+  /** The checks whose work goes on. */
+  const unended = new Map<CheckName, Promise<Check>>()
+  /** Whether the disk was, when the store's last check ended, one on which nothing more can be written. */
+  let isFull = false
+
+  function attempt(name: CheckName, work: () => Promise<void>): Promise<Check> {
+    const before = unended.get(name)
+    if (before !== undefined) return before
+    const ended = Promise.try(work).finally(() => unended.delete(name))
+    const check = judge(name, ended)
+    unended.set(name, check)
+    return check
+  }
+
+  async function judge(name: CheckName, ended: Promise<void>): Promise<Check> {
     try {
-      await inTime(work())
+      await inTime(ended)
       return { status: 'ok' }
     } catch (err) {
       log.error({ err, check: name }, 'a check of readiness failed')
@@ -52,15 +67,13 @@ export function readiness({ store, usage, spool, log }: ReadinessOptions): () =>
   }
 
   async function look(): Promise<Readiness> {
-    let isFull = false
     const [ofStore, ofUsage, ofSpace] = await Promise.all([
       // A disk on which nothing more can be written still serves what is on it.
-      attempt('store', () =>
-        store.check().catch((error) => {
-          if (!(error instanceof StorageFull)) throw error
-          isFull = true
-        }),
-      ),
+      attempt('store', async () => {
+        const failure = await store.check().catch((error) => error)
+        isFull = failure instanceof StorageFull
+        if (failure !== undefined && !isFull) throw failure
+      }),
       attempt('usage', () => usage.check()),
       attempt('space', async () => {
         if ((await spool.headroom()) < 0) throw new StorageFull('free space is below MIN_FREE_SPACE')

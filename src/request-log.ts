@@ -43,12 +43,20 @@ const NAME = /[0-9a-z]{15}([0-9a-z]{33,})/gi
 
 /**
  * A path without what lets somebody in. The query may hold a token or a signature. A mangled link, to delete or to upload to, may have
- * its token anywhere. An image's name is all that it takes to fetch the image, so only what it says and 20 of its 130 random bits are shown:
- * enough to find it by.
+ * its token anywhere, and its `/` or `?` encoded. An image's name is all that it takes to fetch the image, so only what it
+ * says and 20 of its 130 random bits are shown: enough to find it by. A name that is encoded in part, once or more often, is still one to whoever decodes it.
  */
 export function shownPath(url: string): string {
-  const [path = ''] = url.split('?')
+  const [path = ''] = decoded(url).split('?')
   const link = ['/delete/', '/incoming/'].find((start) => path.includes(start))
   if (link !== undefined) return `${link}…`
   return path.replace(NAME, (name) => `${name.slice(0, 19)}…`)
+}
+
+/** Printable ASCII behind one or more percent-encodings (`%71`, `%2571`). */
+const ENCODED = /%(?:25)*([2-6][0-9a-f]|7[0-9a-e])/gi
+
+/** With what is encoded as its characters. Never throws: all else, such as `%zz` or half of a UTF-8 sequence, stays as it came. */
+function decoded(url: string): string {
+  return url.replace(ENCODED, (_encoded, hex) => String.fromCharCode(Number.parseInt(hex, 16)))
 }

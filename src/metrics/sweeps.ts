@@ -3,6 +3,9 @@ import { parseName } from '../name.ts'
 import type { Store } from '../store/store.ts'
 import type { SweepResult } from '../sweeper.ts'
 
+/** The lowest name that there may be. */
+const ANY_NAME = `${'0'.repeat(14)}j${'0'.repeat(33)}.jpg`
+
 /** One sweep, of the store that it is given. */
 type Sweep = (store: Store) => Promise<SweepResult>
 
@@ -12,6 +15,9 @@ type Sweep = (store: Store) => Promise<SweepResult>
  * The lag is how long an image may be overdue that is still there: since the last sweep that left nothing began, or since the oldest
  * image expired that a sweep saw or could not delete. So it goes up and down by SWEEP_INTERVAL while all is well, and on and on while
  * sweeps fail or do not come.
+ *
+ * `now` is the machine's clock, which refuses images. A sweep may go by an earlier time, as it does not believe a jump ahead at once; what
+ * it does not look at for that is overdue all the same. How far it looks is known by the key before which it lists.
  */
 export function sweepMetrics(registry: Registry, now: () => number) {
   const counter = (name: string, help: string) => new Counter({ name, help, registers: [registry] })
@@ -41,16 +47,20 @@ export function sweepMetrics(registry: Registry, now: () => number) {
     const begun = now()
     sweptUntil ??= begun
     const left = new Set<string>()
+    let end = begun
+    const upTo = (key: string) => {
+      end = Math.min(end, expiryOf(nameFrom(key)))
+    }
     const seen = (key: string) => {
       sweptUntil = Math.min(sweptUntil ?? begun, expiryOf(key))
     }
     try {
-      const result = await sweep(watched(store, { seen, left: (key) => left.add(key) }))
+      const result = await sweep(watched(store, { upTo, seen, left: (key) => left.add(key) }))
       images.inc(result.deleted)
       bytes.inc(result.bytes)
       failures.inc(result.failed)
       sweeps.inc({ result: 'ok' })
-      sweptUntil = Math.min(begun, ...[...left].map(expiryOf))
+      sweptUntil = Math.min(end, ...[...left].map(expiryOf))
       return result
     } catch (error) {
       sweeps.inc({ result: 'failed' })
@@ -60,17 +70,20 @@ export function sweepMetrics(registry: Registry, now: () => number) {
 }
 
 interface Watch {
+  /** Told of the key before which a list ends. */
+  readonly upTo: (key: string) => void
   /** Told of each key that is listed. */
   readonly seen: (key: string) => void
   /** Told of each that could not be deleted. */
   readonly left: (key: string) => void
 }
 
-function watched(store: Store, { seen, left }: Watch): Store {
+function watched(store: Store, { upTo, seen, left }: Watch): Store {
   const { deleteMany } = store
   return {
     ...store,
     async *list(options) {
+      if (options?.before !== undefined) upTo(options.before)
       for await (const object of store.list(options)) {
         seen(object.key)
         yield object
@@ -95,4 +108,9 @@ function watched(store: Store, { seen, left }: Watch): Store {
 /** Unix milliseconds; `Infinity` for what is no image of ours. */
 function expiryOf(key: string): number {
   return (parseName(key)?.expires ?? Number.POSITIVE_INFINITY) * 1000
+}
+
+/** A whole name from the beginning of one, which says when the image expires. */
+function nameFrom(beginning: string): string {
+  return beginning + ANY_NAME.slice(beginning.length)
 }

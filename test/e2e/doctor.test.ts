@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { chown, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -254,6 +254,20 @@ describe('doctor says what is wrong', () => {
     expect(about('GET')).toContain('404')
   })
 })
+
+test.skipIf(process.getuid?.() !== 0)(
+  'doctor as root makes no folder that the server, as somebody else, could not use',
+  async () => {
+    const parent = await mkdtemp(join(tmpdir(), 'layover-'))
+    await chown(parent, 65_534, 65_534)
+    const { code, wrong, about } = await doctor({ DATA_DIR: join(parent, 'new', 'data') })
+    expect(code).toBe(1)
+    expect(wrong).toEqual(expect.arrayContaining(['free space', 'store']))
+    expect(about('store')).toMatch(/DATA_DIR: .*data is missing.*start the server/)
+    expect(await readdir(parent)).toEqual([])
+    await rm(parent, { recursive: true, force: true })
+  },
+)
 
 test('doctor in a new folder makes nothing that a first start would miss', async () => {
   const dir = await mkdtemp(join(tmpdir(), 'layover-'))

@@ -78,6 +78,13 @@ test('a refusal has its code, and no key’s name if there was no good one', asy
   })
 })
 
+/** A path with one character of its image's name encoded: the server reads it as the same, and so does whoever reads the log. */
+const encoded = (path: string, percent: string) =>
+  path.replace(
+    /[0-9a-z](?=[0-9a-z]{20}\.)/,
+    (character) => `${percent}${character.charCodeAt(0).toString(16)}`,
+  )
+
 test('nothing in the log lets anybody in: no key, link, token or query, at any level', async () => {
   const uploaded = await upload('/v1/files/uploads?expires_in=3600&tag=query-canary-1')
   const { id, url, delete_url } = (await uploaded.json()) as Record<string, string>
@@ -93,6 +100,9 @@ test('nothing in the log lets anybody in: no key, link, token or query, at any l
     `/delete${pathname}/${token}`,
     `/x/${id}/y`,
     `/${pathname.toUpperCase()}`,
+    encoded(pathname, '%'),
+    encoded(pathname, '%2525'),
+    encoded(`${link.pathname}${link.search}`.replace('/delete/', '/delete%2F').replace('?', '%3F'), '%'),
   ])
     await fetch(app.url + path)
   // Too broken to be a request, or for the router.
@@ -116,6 +126,8 @@ test('nothing in the log lets anybody in: no key, link, token or query, at any l
     'query-canary',
     name,
     name.slice(19),
+    // What is left of an encoded one.
+    name.slice(-20),
     'sk-not-a-good-key',
     'my-holiday',
   ])
@@ -127,4 +139,14 @@ test.each([
   [`/delete/${'x'.repeat(48)}.png/token`, '/delete/…'],
   ['/docs/static/swagger-ui-bundle.js', '/docs/static/swagger-ui-bundle.js'],
   [`/uploads/2026/11/1ngaew01ng2hr0j216b${'0'.repeat(29)}.jpg`, '/uploads/2026/11/1ngaew01ng2hr0j216b….jpg'],
+  [
+    `/uploads/2026/11/1ngaew01ng2hr0%6a216b${'0'.repeat(20)}%30${'0'.repeat(8)}%2ejpg`,
+    '/uploads/2026/11/1ngaew01ng2hr0j216b….jpg',
+  ],
+  [
+    `/uploads/1ngaew01ng2hr0%256A216b${'0'.repeat(29)}.jpg%3Fsignature=x`,
+    '/uploads/1ngaew01ng2hr0j216b….jpg',
+  ],
+  ['/delete%2Fname.png%3Ftoken=x', '/delete/…'],
+  ['/100%/%zz/%c3%28/%0a/%', '/100%/%zz/%c3(/%0a/%'],
 ])('%s is shown as %s', (url, path) => expect(shownPath(url)).toBe(path))

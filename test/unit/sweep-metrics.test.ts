@@ -10,16 +10,18 @@ import { tempSpool } from '../support/temp-folder.ts'
 
 const START = 1_700_000_000
 
-/** Sweeps of a store by a clock that stands still. */
+/** Sweeps of a store by a clock that stands still, and may be ahead of the one that the sweeps go by. */
 async function measured(store: Store) {
   const folder = await tempSpool()
   const registry = new Registry()
-  const clock = { now: START }
+  const clock = { now: START, ahead: 0 }
   const watch = sweepMetrics(registry, () => clock.now * 1000)
   return {
     clock,
     sweep: (from = store) =>
-      watch(from, (store) => sweep({ store, spool: folder.spool, now: clock.now * 1000, onError: () => {} })),
+      watch(from, (store) =>
+        sweep({ store, spool: folder.spool, now: (clock.now - clock.ahead) * 1000, onError: () => {} }),
+      ),
     lag: async () =>
       (await registry.getSingleMetric('layover_sweep_lag_seconds')?.get())?.values.at(0)?.value,
     [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
@@ -93,6 +95,24 @@ test.each(['one by one', 'many at once'])(
     expect(await sweeps.lag()).toBe(0)
   },
 )
+
+test('what a sweep leaves because it does not believe the clock is overdue', async () => {
+  const store = openMemoryStore()
+  await using sweeps = await measured(store)
+  await sweeps.sweep()
+  await put(store, START + 1)
+  Object.assign(sweeps.clock, { now: START + 86_400, ahead: 86_400 })
+  await sweeps.sweep()
+  // It may have expired one second after the time that was swept by.
+  expect(await sweeps.lag()).toBe(86_399)
+  sweeps.clock.now += 60
+  await sweeps.sweep()
+  expect(await sweeps.lag()).toBe(86_399)
+  // The clock is believed.
+  sweeps.clock.ahead = 0
+  await sweeps.sweep()
+  expect(await sweeps.lag()).toBe(0)
+})
 
 test('while the store cannot be listed, the lag grows from the last sweep on', async () => {
   const store = openMemoryStore()

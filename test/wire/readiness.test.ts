@@ -1,9 +1,11 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, expect, test } from 'vitest'
 import { REASONS } from '../../src/readiness.ts'
 import { StorageFull, type Store, StoreError } from '../../src/store/store.ts'
 import { UsageError } from '../../src/usage/usage.ts'
 import { type ApiDocument, checker } from '../support/api-document.ts'
 import { startApp, type TestApp } from '../support/app.ts'
+import { eventually } from '../support/socket.ts'
 
 let app: TestApp | undefined
 afterEach(async () => app?.[Symbol.asyncDispose]())
@@ -78,4 +80,48 @@ test('counts that never answer do not keep those who ask waiting', async () => {
   const begun = performance.now()
   expect(await ask(server)).toMatchObject({ code: 200, status: 'degraded' })
   expect(performance.now() - begun).toBeLessThan(8000)
+})
+
+test('a check that has not ended is begun no second time, and fails until it has', {
+  timeout: 30_000,
+}, async () => {
+  const server = await start()
+  const begun: PromiseWithResolvers<void>[] = []
+  const check = () => {
+    const work = Promise.withResolvers<void>()
+    begun.push(work)
+    return work.promise
+  }
+  Object.assign(server.usage, { check })
+  const look = () => ask(server)
+  const first = look()
+  await sleep(1100)
+  const second = look()
+  expect((await Promise.all([first, second])).map(({ status }) => status)).toEqual(['degraded', 'degraded'])
+  for (let i = 0; i < 2; i += 1) {
+    await sleep(1100)
+    const asked = performance.now()
+    expect(await look()).toMatchObject({ code: 200, checks: { store: ok, usage: failed('usage') } })
+    expect(performance.now() - asked).toBeLessThan(1000)
+  }
+  expect(begun).toHaveLength(1)
+
+  begun[0]?.resolve()
+  await sleep(1100)
+  const next = look()
+  await eventually(() => begun.length === 2)
+  begun[1]?.resolve()
+  expect(await next).toMatchObject({ code: 200, status: 'ok' })
+})
+
+test('a check that is slow, but ends in time, has not failed for those who ask meanwhile', async () => {
+  const server = await start()
+  const work = Promise.withResolvers<void>()
+  Object.assign(server.usage, { check: () => work.promise })
+  const first = ask(server)
+  await sleep(1100)
+  const second = ask(server)
+  await sleep(100)
+  work.resolve()
+  expect((await Promise.all([first, second])).map(({ status }) => status)).toEqual(['ok', 'ok'])
 })
