@@ -80,7 +80,7 @@ export function openAdmission({ config, spool, loop = watchLoop() }: AdmissionOp
   function refuseBeyondLimits(): void {
     if (most > 0 && uploads >= most) throw busy('places')
     if (loop.mean > MOST_DELAY) throw busy('event loop')
-    if (maxMemory > 0 && uploads >= ALWAYS && process.memoryUsage.rss() > maxMemory) throw busy('memory')
+    if (maxMemory > 0 && uploads >= ALWAYS && memory() > maxMemory) throw busy('memory')
   }
 
   /** Rejects unless all that has been promised up to now, these bytes included, fits on the disk. */
@@ -135,6 +135,15 @@ export function openAdmission({ config, spool, loop = watchLoop() }: AdmissionOp
     take: async (bytes) => (await takePlace(bytes, false)).first,
     list: turns(),
     close: () => loop.close(),
+  }
+}
+
+/** Bytes of the process. 0 where it cannot tell: that takes a file descriptor. */
+function memory(): number {
+  try {
+    return process.memoryUsage.rss()
+  } catch {
+    return 0
   }
 }
 

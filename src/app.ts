@@ -117,9 +117,10 @@ export async function buildApp({
   const { store } = presign ?? rest
   const deps: Deps = { ...rest, store, presign, now, network, urlOf, ownUrlOf, deleteUrlOf }
 
+  // Before all other hooks: while one of them waits, the next request on the connection would take its turn.
+  app.addHook('onRequest', takeInTurn)
   // Each part that has something to give back waits for the end: a dozen at the most, which is not a leak.
   app.addHook('onRequest', async (_request, reply) => void reply.raw.setMaxListeners(20))
-  app.addHook('onRequest', takeInTurn)
   closeAtStop(app)
   app.decorate('minUploadRate', config.minUploadRate)
   app.decorate('paceWindow', config.idleTimeout)
