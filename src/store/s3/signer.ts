@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { DeleteObjectCommand, HeadObjectCommand, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
+import { Agent, fetch, type RequestInit } from 'undici'
 import { type IncomingArea, StoreError } from '../store.ts'
 import { attempts } from './calls.ts'
 import { type S3Connection, s3Client } from './client.ts'
@@ -111,8 +112,11 @@ async function faultOf(
 
 /** Sends an upload. Answers the status; rejects with what may pass. */
 async function put(url: string, init: RequestInit): Promise<number> {
-  const { status, body } = await fetch(url, { ...init, method: 'PUT' })
-  await body?.cancel()
+  // By no proxy of the environment, as all other calls of the store.
+  const dispatcher = new Agent()
+  const { status } = await fetch(url, { ...init, dispatcher, method: 'PUT' }).finally(() =>
+    dispatcher.destroy(),
+  )
   if (status < 500 || status === 501) return status
   throw Object.assign(new Error('a trial upload failed'), { $metadata: { httpStatusCode: status } })
 }
