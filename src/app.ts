@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { AddressInfo } from 'node:net'
 import cors, { type FastifyCorsOptions } from '@fastify/cors'
-import multipart from '@fastify/multipart'
 import {
   type FastifyBaseLogger,
   type FastifyInstance,
@@ -142,7 +141,6 @@ export async function buildApp({
   app.addContentTypeParser('*', (_request, _payload, done) => done(null))
   await app.register(async (uploads) => {
     if (config.corsOrigin !== undefined) await letPagesIn(uploads, config.corsOrigin, notFound)
-    await uploads.register(multipart)
     const mayEnter = await gate(uploads, deps)
     apiUpload(uploads, deps, mayEnter, doors)
     files(uploads, deps, mayEnter, doors)

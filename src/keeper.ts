@@ -57,9 +57,8 @@ export class Keeper {
     }
     await this.#flush()
     this.#giveBackSlab()
-    const { path } = this.#file
-    await this.#file.close()
-    return { ...kept, path, open: () => createReadStream(path, { highWaterMark: SLAB_BYTES }) }
+    const file = this.#file
+    return { ...kept, file, open: () => createReadStream(file.path, { highWaterMark: SLAB_BYTES }) }
   }
 
   async discard(): Promise<void> {
@@ -71,7 +70,7 @@ export class Keeper {
     this.#file ??= await this.#spool.create()
     const bytes = this.#slab?.subarray(0, this.#filled) ?? Buffer.of()
     this.#filled = 0
-    await this.#file.write([bytes])
+    await this.#file.write(bytes)
   }
 
   #giveBackSlab(): void {

@@ -163,7 +163,6 @@ async function probe(root: string, spool: Spool): Promise<void> {
   const temp = await spool.create({ anyway: true })
   const target = join(root, `.${basename(temp.path)}`)
   try {
-    await temp.close()
     await linkNew(temp.path, target)
     await unlink(target)
   } catch (error) {

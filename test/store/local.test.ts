@@ -331,13 +331,14 @@ describe('durability', () => {
 
   test.skipIf(!hasStrace)('a staged file is on disk before it gets its name', async () => {
     const { calls } = await trace(
-      `const { writeFileSync } = await import('node:fs')
-       writeFileSync('${dir}/tmp/staged', Buffer.alloc(1000))
-       await store.put('${aKey()}', { size: 1000, path: '${dir}/tmp/staged', open() { throw new Error() } })`,
+      `const file = await spool.create()
+       await file.write(Buffer.alloc(1000))
+       await store.put('${aKey()}', { size: 1000, file, open() { throw new Error() } })
+       await file.remove()`,
       ...['-e', 'trace=fdatasync,link,linkat'],
     )
-    const synced = calls.findIndex((line) => /fdatasync\(\d+<[^>]*\/staged>/.test(line))
-    const linked = calls.findIndex((line) => /link(at)?\(.*staged.*= 0/.test(line))
+    const synced = calls.findIndex((line) => /fdatasync\(\d+<[^>]*\.part>/.test(line))
+    const linked = calls.findIndex((line) => /link(at)?\(.*\.part.*\/images\/[0-9a-z]{5}\/.* = 0/.test(line))
     expect(synced).toBeGreaterThan(-1)
     expect(linked).toBeGreaterThan(synced)
   })
