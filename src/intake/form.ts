@@ -6,7 +6,6 @@ export { MalformedForm } from './form-head.ts'
 const BOUNDARY =
   /;[ \t]*boundary=(?:"([\w'()+,./:=? -]{0,69}[\w'()+,./:=?-])"|([\w'()+,./:=?-]{1,70}))[ \t]*(?=;|$)/gi
 
-const CRLF = Buffer.from('\r\n')
 const CR = 13
 const NONE = Buffer.of()
 
@@ -26,11 +25,12 @@ export class FormReader {
   #chunks: AsyncIterator<Buffer>
   /** What ends a part's content. */
   #delimiter: Buffer
-  /** What has come and was not read yet: at first, the line break that the first delimiter may lack. */
-  #rest: Buffer = CRLF
+  /** What has come and was not read yet. */
+  #rest: Buffer = NONE
   #head = new FormHead()
-  /** Whether what comes next is content: before the first part, that is what nobody should send. */
-  #isInContent = true
+  #hasBegun = false
+  /** Whether what comes next is content. */
+  #isInContent = false
   /** Bytes of the whole form that have come. */
   received = 0
 
@@ -41,6 +41,7 @@ export class FormReader {
 
   /** The next part's head, past what is left of the one before; undefined behind the last, when the whole message has come. */
   async nextPart(): Promise<PartHead | undefined> {
+    if (!this.#hasBegun) await this.#begin()
     if (this.#isInContent) for await (const _skipped of this.content());
     while (this.#rest.length < 2) await this.#readOn()
     if (this.#rest.toString('latin1', 0, 2) === '--') return this.#readOut()
@@ -53,6 +54,15 @@ export class FormReader {
       }
       await this.#readOn()
     }
+  }
+
+  /** The first delimiter may lack its line break. What stands before it is like a part's content that nobody reads. */
+  async #begin(): Promise<void> {
+    const dashes = this.#delimiter.subarray(2)
+    while (this.#rest.length < dashes.length) await this.#readOn()
+    this.#hasBegun = true
+    this.#isInContent = this.#rest.compare(dashes, 0, dashes.length, 0, dashes.length) !== 0
+    if (!this.#isInContent) this.#rest = this.#rest.subarray(dashes.length)
   }
 
   /** What is left of the current part. */
