@@ -9,6 +9,7 @@ const SLAB_BYTES = 128 * 1024
 /** Slabs that wait for the next upload: 8 MB of them. */
 const MOST_WAITING = 64
 
+/** In shared memory, so that the threads of a store can write from it. */
 const waiting: Buffer[] = []
 
 /**
@@ -37,7 +38,7 @@ export class Keeper {
     this.size += chunk.length
     for (let copied = 0; copied < chunk.length; ) {
       if (this.#filled === SLAB_BYTES) await this.#flush()
-      this.#slab ??= waiting.pop() ?? Buffer.allocUnsafeSlow(SLAB_BYTES)
+      this.#slab ??= waiting.pop() ?? Buffer.from(new SharedArrayBuffer(SLAB_BYTES))
       const count = chunk.copy(this.#slab, this.#filled, copied)
       this.#filled += count
       copied += count

@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { mkdir, readdir, stat, statfs, unlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { StorageFull, storeFailure } from './store/store.ts'
 import { makeTempFile, type TempFile } from './temp-file.ts'
 
@@ -22,11 +22,22 @@ const machine = createHash('sha256').update(hostname()).digest('hex').slice(0, 8
 const AMPLE = 2 ** 30
 const TRUSTED_FOR = 500
 
+/** A name that is kept for a temp file, which somebody else makes. */
+export interface TempName {
+  readonly path: string
+  /** Removes the file, if it is there, and gives up the name; never fails. */
+  remove(): Promise<void>
+  /** Gives up the name of a file that is gone. */
+  forget(): void
+}
+
 /** The folder of unfinished files: bodies on their way in, and whatever is about to become an image. */
 export interface Spool {
   readonly dir: string
   /** Makes an empty temp file. Throws `StorageFull` while free space is below the floor, unless `anyway`; else `StoreError`. */
   create(options?: { anyway: boolean }): Promise<TempFile>
+  /** Keeps a name, in the same way, for a file that is made elsewhere. */
+  reserve(options?: { anyway: boolean }): Promise<TempName>
   /** Free space, in bytes, above the floor; negative below it. */
   headroom(): Promise<number>
   /** Removes what processes that are gone left behind, and what is older than `maxAge`. Answers how many. */
@@ -46,7 +57,7 @@ export interface SpoolOptions {
 /** Opens a spool, making its folder. */
 export async function openSpool({ dir, minFree, maxAge }: SpoolOptions): Promise<Spool> {
   await mkdir(dir, { recursive: true, mode: 0o700 })
-  const own = new Map<string, TempFile>()
+  const own = new Map<string, { remove(): Promise<void> }>()
   let [known, knownSince] = [0, 0]
 
   async function headroom() {
@@ -69,20 +80,44 @@ export async function openSpool({ dir, minFree, maxAge }: SpoolOptions): Promise
     return now - mtimeMs > (isNamesake ? NAMESAKE_AGE : maxAge) * 1000
   }
 
+  async function reserve({ anyway } = { anyway: false }): Promise<TempName> {
+    if (!anyway && minFree > 0 && (await freeSpace()) < 0)
+      throw new StorageFull('free space is below MIN_FREE_SPACE')
+    const name = `${machine}-${process.pid}-${randomBytes(16).toString('hex')}.part`
+    const path = join(dir, name)
+    const forget = () => void own.delete(name)
+    const reserved = {
+      path,
+      forget,
+      remove: () =>
+        unlink(path)
+          .catch(() => {})
+          .then(forget),
+    }
+    own.set(name, reserved)
+    return reserved
+  }
+
+  async function freeSpace() {
+    return headroom().catch((error) => {
+      throw storeFailure(error, 'cannot tell how much space is free')
+    })
+  }
+
   return {
     dir,
     headroom,
 
-    async create({ anyway } = { anyway: false }) {
-      const name = `${machine}-${process.pid}-${randomBytes(16).toString('hex')}.part`
-      const path = join(dir, name)
+    reserve,
+
+    async create(options) {
+      const name = await reserve(options)
       try {
-        if (!anyway && minFree > 0 && (await headroom()) < 0)
-          throw new StorageFull('free space is below MIN_FREE_SPACE')
-        const file = await makeTempFile(path, () => own.delete(name))
-        own.set(name, file)
+        const file = await makeTempFile(name.path, name.forget)
+        own.set(basename(name.path), file)
         return file
       } catch (error) {
+        name.forget()
         throw storeFailure(error, 'cannot make a temp file')
       }
     },

@@ -62,7 +62,7 @@ class RequestBody implements Body {
   #gathered: Buffer | undefined
   #filled = 0
   #gathering: NodeJS.Timeout | undefined
-  #pace: NodeJS.Timeout | undefined
+  #pace: () => void = () => {}
   /** What has come and that nobody has asked for yet. */
   #ready: Buffer[] = []
   #isOver = false
@@ -76,7 +76,9 @@ class RequestBody implements Body {
       return
     }
     this.#listen('on')
-    if (minRate > 0) this.#keepPace(minRate, paceWindow)
+    if (minRate === 0) return
+    this.#pace = this.#keepPace(minRate, paceWindow)
+    watch(this.#pace)
   }
 
   [Symbol.asyncIterator](): this {
@@ -111,7 +113,7 @@ class RequestBody implements Body {
     this.failure = failure
     this.#ready = []
     clearTimeout(this.#gathering)
-    clearInterval(this.#pace)
+    watched.delete(this.#pace)
     this.#listen('off')
     this.#raw.pause()
     if (failure) this.#reader?.reject(failure)
@@ -178,22 +180,34 @@ class RequestBody implements Body {
     }
     // What comes after this is about the next request on the connection.
     this.#listen('off')
-    clearInterval(this.#pace)
+    watched.delete(this.#pace)
     this.#flush()
     this.#isOver = true
     this.#reader?.resolve({ value: undefined, done: true })
   }
 
   /** Fails when too little comes. Only the seconds count in which we wait for the client, and not it for us. */
-  #keepPace(minRate: number, window: number): void {
+  #keepPace(minRate: number, window: number): () => void {
     let [waited, before] = [0, 0]
-    this.#pace = setInterval(() => {
+    return () => {
       if (this.#raw.readableLength > 0 || this.#ready.length > 0) return
       waited += 1
       if (waited < window) return
       if (this.#received - before < minRate * window) this.#stall()
       ;[waited, before] = [0, this.#received]
-    }, 1000)
-    this.#pace.unref()
+    }
   }
+}
+
+/** What is looked at once a second, all of it by one timer: most bodies have come before theirs would go off once. */
+const watched = new Set<() => void>()
+let isWatching = false
+
+function watch(look: () => void): void {
+  watched.add(look)
+  if (isWatching) return
+  isWatching = true
+  setInterval(() => {
+    for (const each of watched) each()
+  }, 1000).unref()
 }
