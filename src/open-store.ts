@@ -3,9 +3,11 @@ import type { Config } from './config.ts'
 import { type ImageName, parseName } from './name.ts'
 import { headersAtRest } from './serve.ts'
 import type { Spool } from './spool.ts'
+import { type CachedStore, cachedStore } from './store/cached.ts'
 import { openLocalStore } from './store/local.ts'
 import { openMemoryStore } from './store/memory.ts'
 import { type IncomingArea, type Store, StoreError } from './store/store.ts'
+import { linkWitness, storeWitness } from './store/witness.ts'
 
 export interface OpenStoreOptions {
   readonly config: Config
@@ -25,6 +27,16 @@ export async function openStore({ config, spool, onNote, leaveRules }: OpenStore
   const { openS3Store } = await import('./store/s3.ts')
   const backstop = leaveRules ? undefined : { longestLife: maxLifetime, lifeOf }
   return openS3Store({ ...s3, backstop, headersOf: (key) => headersAtRest(nameOf(key)), onNote })
+}
+
+/** The store with a cache of CACHE_SIZE in front, for all in this process who ask it for images or delete them; as it is with CACHE_SIZE=0. */
+export function withCache(
+  store: Store,
+  { cacheSize, dataDir, store: kind }: Config,
+): Store & Partial<CachedStore> {
+  if (cacheSize === 0 || kind === 'memory') return store
+  const witness = store.mark ? storeWitness(store.mark) : linkWitness(join(dataDir, 'cached'))
+  return cachedStore(store, { size: cacheSize, witness })
 }
 
 /**

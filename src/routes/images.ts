@@ -1,9 +1,9 @@
-import type { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { whileClientWaits } from '../connection.ts'
 import { problem, problemWith } from '../errors.ts'
 import { type ImageName, imagePath, isExpired, parseName } from '../name.ts'
 import { serve } from '../serve.ts'
+import type { Opened } from '../store/store.ts'
 import type { Deps } from './deps.ts'
 import { IMAGE_SCHEMAS } from './describe-image.ts'
 import { refuseOtherMethods } from './other-methods.ts'
@@ -20,29 +20,40 @@ export function images(app: FastifyInstance, { config, store, now }: Deps): void
     refuseExpired(name, now())
     const { headers, method } = request
     const isPlain = method === 'GET' && !CONDITIONS.some((header) => header in headers)
-    let opened: { size: number; body: Readable } | undefined
+    let opened: Opened | undefined
     // An unconditional GET, which nearly all are, asks the store once.
-    if (isPlain) opened = await whileClientWaits(request.raw, store.open(name.text))
+    if (isPlain) opened = lentUntilSent(await whileClientWaits(request.raw, store.open(name.text)), reply)
     const size = opened?.size ?? (await whileClientWaits(request.raw, store.stat(name.text))).size
 
     // The store took its time, and the expiry is exact.
     const time = now()
-    if (isExpired(name, time)) opened?.body.destroy()
+    if (isExpired(name, time) && opened?.bytes === undefined) opened?.body.destroy()
     refuseExpired(name, time)
     const served = serve({ method, headers, name, size, now: time })
     if (served.status === 412) throw problem('precondition_failed')
     if (served.status === 416)
       throw problemWith('range_not_satisfiable', { headers: served.headers }, { size })
-    const wantsBody = method === 'GET' && served.range !== undefined
-    if (wantsBody)
-      opened ??= await whileClientWaits(request.raw, store.open(name.text, { range: served.range }))
-    return reply.code(served.status).headers(served.headers).send(opened?.body)
+    const { range } = served
+    if (method === 'GET' && range !== undefined) {
+      opened ??= lentUntilSent(await whileClientWaits(request.raw, store.open(name.text, { range })), reply)
+    }
+    return reply
+      .code(served.status)
+      .headers(served.headers)
+      .send(opened?.bytes ?? opened?.body)
   }
   app.get(url, { schema: IMAGE_SCHEMAS.get, exposeHeadRoute: false }, answer)
   // As a list of methods: a lone HEAD is not in the document, or not by its own name.
   app.route({ method: ['HEAD'], url, schema: IMAGE_SCHEMAS.head, handler: answer })
 
   refuseOtherMethods(app, url, ['GET', 'HEAD'])
+}
+
+/** Takes bytes that a store lends, until the answer has left or its client has. */
+function lentUntilSent(opened: Opened, { raw }: FastifyReply): Opened {
+  const { done } = opened
+  if (done) raw.once('close', () => done(raw.writableFinished))
+  return opened
 }
 
 interface ImageParams {

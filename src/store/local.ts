@@ -1,16 +1,13 @@
-import { constants } from 'node:fs'
-import { type FileHandle, lstat, mkdir, open, readdir, rmdir, unlink } from 'node:fs/promises'
+import { lstatSync } from 'node:fs'
+import { lstat, mkdir, readdir, rmdir, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import type { Readable } from 'node:stream'
 import type { Spool } from '../spool.ts'
 import { durableFile } from './durable-file.ts'
 import { folderSync } from './folder-sync.ts'
 import { linkNew } from './link-new.ts'
+import { fileReader } from './read-file.ts'
 import { belongsIn, isShard, shardOf } from './shards.ts'
-import { bodyFailure, ObjectExists, ObjectNotFound, type Store, StoreError, storeFailure } from './store.ts'
-
-/** Neither through a symbolic link, nor waiting for the other end of a pipe: this store makes neither. */
-const READ_ONLY = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
+import { ObjectExists, ObjectNotFound, type Store, StoreError, storeFailure } from './store.ts'
 
 /**
  * Images as files below `root`, in folders by the leading characters of their names.
@@ -20,6 +17,7 @@ const READ_ONLY = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLO
  */
 export async function openLocalStore({ root, spool }: { root: string; spool: Spool }): Promise<Store> {
   const sync = folderSync()
+  const read = fileReader()
   await mkdir(root, { recursive: true, mode: 0o750 }).catch((error) => {
     throw storeFailure(error, `${root} must be a folder that this user can write`)
   })
@@ -104,16 +102,21 @@ export async function openLocalStore({ root, spool }: { root: string; spool: Spo
 
     async open(key, { range, signal } = {}) {
       signal?.throwIfAborted()
-      let handle: FileHandle | undefined
       try {
-        handle = await open(pathOf(key), READ_ONLY)
-        const found = await handle.stat()
-        if (!found.isFile()) throw new ObjectNotFound(key)
-        const { size } = found
-        return { size, body: reading(handle, range) }
+        const opened = await read(pathOf(key), range)
+        if (opened === undefined) throw new ObjectNotFound(key)
+        return opened
       } catch (error) {
-        await handle?.close()
         throw await readFailure(error, key)
+      }
+    },
+
+    mark(key) {
+      try {
+        const found = lstatSync(pathOf(key), { throwIfNoEntry: false })
+        return found?.isFile() ? `${found.ino} ${found.size} ${found.mtimeMs}` : undefined
+      } catch {
+        // Whoever reads it now is told what is wrong.
       }
     },
 
@@ -148,14 +151,6 @@ export async function openLocalStore({ root, spool }: { root: string; spool: Spo
 
     async close() {},
   }
-}
-
-/** The bytes of an open file. Another stream behind its own, to put its failures in a store's words, would cost each download time. */
-function reading(handle: FileHandle, range: { start: number; end: number } | undefined): Readable {
-  const body = handle.createReadStream({ ...range, highWaterMark: 256 * 1024 })
-  const destroy = body._destroy.bind(body)
-  body._destroy = (error, done) => destroy(bodyFailure(error), done)
-  return body
 }
 
 /** Proves at start that a temp file can be made and given a name below `root`. */
