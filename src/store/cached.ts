@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream'
 import { LRUCache } from 'lru-cache'
-import { type Opened, type OpenOptions, type Store, StoreError } from './store.ts'
+import { type Held, type Opened, type OpenOptions, type Store, StoreError } from './store.ts'
 import type { Witness } from './witness.ts'
 
 /** The largest image that is held, as a part of all that may be held. */
@@ -81,7 +81,7 @@ export function cachedStore(store: Store, { size, witness }: CacheOptions): Cach
     held.delete(key)
   }
 
-  function lend(entry: Entry, range: OpenOptions['range']): Opened {
+  function lend(entry: Entry, range?: OpenOptions['range']): Held {
     const bytes = range ? entry.bytes.subarray(range.start, range.end + 1) : entry.bytes
     let isOver = false
     if (!entry.isHeld && entry.readers === 0) loose += entry.bytes.length
@@ -96,7 +96,7 @@ export function cachedStore(store: Store, { size, witness }: CacheOptions): Cach
         if (!entry.isHeld && entry.readers === 0) loose -= entry.bytes.length
       },
       get body() {
-        this.done?.(true)
+        this.done(true)
         return Readable.from(copies(bytes))
       },
     }
@@ -134,7 +134,7 @@ export function cachedStore(store: Store, { size, witness }: CacheOptions): Cach
     const bytes = isWanted(key)
     const joined = under && witness.holds(key, under.mark) ? under.entry : undefined
     const loaded = joined ?? (bytes === undefined ? undefined : load(key, bytes))
-    if (loaded !== undefined) return lend(await loaded, undefined)
+    if (loaded !== undefined) return lend(await loaded)
     const opened = await store.open(key, options)
     if (opened.size <= size * LARGEST_PART) seen.set(key, opened.size)
     return opened
@@ -158,6 +158,13 @@ export function cachedStore(store: Store, { size, witness }: CacheOptions): Cach
   return {
     ...store,
     facts: () => ({ hits, misses, bytes: held.calculatedSize }),
+
+    atHand(key) {
+      const entry = find(key)
+      if (entry === undefined) return undefined
+      hits += 1
+      return lend(entry)
+    },
 
     async stat(key) {
       const entry = find(key)

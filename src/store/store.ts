@@ -33,6 +33,9 @@ export interface Store {
    */
   open(key: string, options?: OpenOptions): Promise<Opened>
 
+  /** A whole object, without a moment's waiting, if it is held in memory. Otherwise `open` is to be asked, also for what is not there. */
+  readonly atHand?: (key: string) => Held | undefined
+
   /**
    * A mark of the object that stands under a key at this moment, undefined if there is none. Once that has been deleted, by whatever process,
    * the key has no mark any more, or another one. Synchronous, as it is looked at again and again: only where that takes some microseconds.
@@ -75,6 +78,9 @@ export interface Opened {
   /** To be called by who took `bytes`. `isRead` says whether nothing looks at them any more, as a write under way might. */
   readonly done?: (isRead: boolean) => void
 }
+
+/** What is held in memory anyway. */
+export type Held = Opened & Required<Pick<Opened, 'bytes' | 'done'>>
 
 export interface PutOptions {
   readonly signal?: AbortSignal
