@@ -84,7 +84,9 @@ function partOf({ bytes, size }: Held, { start, end }: ByteRange): Buffer {
 /** Takes bytes that a store lends, until the answer has left or its client has. */
 function lentUntilSent(opened: Opened, { raw }: FastifyReply): Opened {
   const { done } = opened
-  if (done) raw.on('close', () => done(raw.writableFinished))
+  // Its client may have left meanwhile, and will not do so again.
+  if (raw.closed) done?.(false)
+  else if (done) raw.on('close', () => done(raw.writableFinished))
   return opened
 }
 

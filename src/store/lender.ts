@@ -23,6 +23,7 @@ export function lender(): (length: number) => Loan | undefined {
   let kept = 0
 
   return (length) => {
+    if (length === 0) return undefined
     const place = SIZES.findIndex((size) => size >= length)
     const size = SIZES[place]
     const ours = waiting[place]

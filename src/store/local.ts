@@ -5,9 +5,14 @@ import type { Spool } from '../spool.ts'
 import { durableFile } from './durable-file.ts'
 import { folderSync } from './folder-sync.ts'
 import { linkNew } from './link-new.ts'
-import { fileReader } from './read-file.ts'
+import { type FileReaderOptions, fileReader } from './read-file.ts'
 import { belongsIn, isShard, shardOf } from './shards.ts'
 import { ObjectExists, ObjectNotFound, type Store, StoreError, storeFailure } from './store.ts'
+
+export interface LocalStoreOptions extends Partial<FileReaderOptions> {
+  readonly root: string
+  readonly spool: Spool
+}
 
 /**
  * Images as files below `root`, in folders by the leading characters of their names.
@@ -15,9 +20,9 @@ import { ObjectExists, ObjectNotFound, type Store, StoreError, storeFailure } fr
  * `spool` holds the temp files and must be on the same file system. Rejects at once, with what to do, if the folder cannot be
  * used.
  */
-export async function openLocalStore({ root, spool }: { root: string; spool: Spool }): Promise<Store> {
+export async function openLocalStore({ root, spool, mayWait = false }: LocalStoreOptions): Promise<Store> {
   const sync = folderSync()
-  const read = fileReader()
+  const read = fileReader({ mayWait })
   await mkdir(root, { recursive: true, mode: 0o750 }).catch((error) => {
     throw storeFailure(error, `${root} must be a folder that this user can write`)
   })

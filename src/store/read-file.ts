@@ -1,4 +1,16 @@
-import { close, constants, createReadStream, fstat, open, read, type Stats } from 'node:fs'
+import {
+  close,
+  closeSync,
+  constants,
+  createReadStream,
+  fstat,
+  fstatSync,
+  open,
+  openSync,
+  read,
+  readSync,
+  type Stats,
+} from 'node:fs'
 import { Readable } from 'node:stream'
 import { type Loan, lender } from './lender.ts'
 import { bodyFailure, type Opened, StoreError } from './store.ts'
@@ -8,53 +20,92 @@ const READ_ONLY = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLO
 /** Bytes of a large file that are read at once. */
 const PIECE = 256 * 1024
 
+/** Bytes that are read while the process waits, at most. */
+const QUICK = 256 * 1024
+/** Milliseconds after which such a read was none that the system had in memory, and for how long there is no other then. */
+const SLOW = 2
+const CAUTION = 1000
+
 type Range = { readonly start: number; readonly end: number }
+type Part = { readonly start: number; readonly length: number }
+type Read = (path: string, range?: Range) => Promise<Opened | undefined>
+
+export interface FileReaderOptions {
+  /**
+   * Whether the process may wait for small reads. What was uploaded not long ago is in the system's memory, and to have it from there takes a
+   * third of the time that it takes to hand the work to another thread. A disk that has to be waited for is noticed by the first read that
+   * it holds up.
+   */
+  readonly mayWait: boolean
+}
 
 /**
  * Opens files: reads what is small at once, into buffers that are used again, and leaves the rest to a stream. Undefined for what is no
  * file. Rejects as the file system does.
  */
-export function fileReader(): (path: string, range?: Range) => Promise<Opened | undefined> {
+export function fileReader({ mayWait }: FileReaderOptions): Read {
   const lend = lender()
+  let cautiousUntil = mayWait ? 0 : Number.POSITIVE_INFINITY
 
   return async (path, range) => {
-    const fd = await opened(path)
-    let isOpen = true
+    const begun = performance.now()
+    const isQuick = begun >= cautiousUntil
+    const fd = isQuick ? openSync(path, READ_ONLY) : await opened(path)
+    let isOurs = true
     try {
-      const found = await statusOf(fd)
+      const found = isQuick ? fstatSync(fd) : await statusOf(fd)
       if (!found.isFile()) return undefined
       const { size } = found
-      const { start, end } = range ?? { start: 0, end: size - 1 }
-      const length = end - start + 1
-      const loan = length > 0 ? lend(length) : undefined
+      const part = partOf(size, range)
+      if (part.length === 0) return { size, body: Readable.from([]) }
+      const loan = lend(part.length)
       if (loan === undefined) {
-        isOpen = false
-        return { size, body: reading(fd, { start, end }) }
+        isOurs = false
+        return { size, body: reading(fd, part) }
       }
-      await fill(loan, fd, { start, length })
-      return lentOut(loan, { size, length })
+      if (!isQuick || part.length > QUICK) await fill(loan, fd, part)
+      else {
+        fillSync(loan, fd, part)
+        const end = performance.now()
+        if (end - begun > SLOW) cautiousUntil = end + CAUTION
+      }
+      return lentOut(loan, { size, length: part.length })
     } finally {
       // Whoever waits for the bytes need not wait for this.
-      if (isOpen) close(fd, () => {})
+      if (isOurs) isQuick ? closeSync(fd) : close(fd, () => {})
     }
   }
 }
 
-async function fill(loan: Loan, fd: number, { start, length }: { start: number; length: number }) {
+function partOf(size: number, { start, end }: Range = { start: 0, end: size - 1 }): Part {
+  return { start, length: end - start + 1 }
+}
+
+async function fill(loan: Loan, fd: number, { start, length }: Part): Promise<void> {
   try {
-    for (let filled = 0; filled < length; ) {
-      const count = await readInto(fd, loan.buffer, {
-        offset: filled,
-        length: length - filled,
-        at: start + filled,
-      })
-      if (count === 0) throw new StoreError('an image is shorter than its file said')
-      filled += count
-    }
+    for (let filled = 0; filled < length; )
+      filled += counted(
+        await readInto(fd, loan.buffer, { offset: filled, length: length - filled, at: start + filled }),
+      )
   } catch (error) {
     loan.end(true)
     throw error
   }
+}
+
+function fillSync(loan: Loan, fd: number, { start, length }: Part): void {
+  try {
+    for (let filled = 0; filled < length; )
+      filled += counted(readSync(fd, loan.buffer, filled, length - filled, start + filled))
+  } catch (error) {
+    loan.end(true)
+    throw error
+  }
+}
+
+function counted(bytes: number): number {
+  if (bytes === 0) throw new StoreError('an image is shorter than its file said')
+  return bytes
 }
 
 function lentOut(loan: Loan, { size, length }: { size: number; length: number }): Opened {
@@ -64,21 +115,16 @@ function lentOut(loan: Loan, { size, length }: { size: number; length: number })
     bytes,
     done: loan.end,
     get body() {
-      const own = Buffer.from(bytes)
-      loan.end(true)
-      return Readable.from([own])
+      // The reader's own from now on.
+      loan.end(false)
+      return Readable.from([bytes])
     },
   }
 }
 
 /** The bytes of an open file. Another stream behind its own, to put its failures in a store's words, would cost each download time. */
-function reading(fd: number, { start, end }: Range): Readable {
-  // To Node, an end before the start is a mistake, but an image may be empty.
-  if (end < start) {
-    close(fd, () => {})
-    return Readable.from([])
-  }
-  const body = createReadStream('', { fd, start, end, highWaterMark: PIECE })
+function reading(fd: number, { start, length }: Part): Readable {
+  const body = createReadStream('', { fd, start, end: start + length - 1, highWaterMark: PIECE })
   const destroy = body._destroy.bind(body)
   body._destroy = (error, done) => destroy(bodyFailure(error), done)
   return body

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { imagePath, makeName } from '../../src/name.ts'
 import { startApp, type TestApp } from '../support/app.ts'
 import { sha256 } from '../support/images.ts'
-import { exchange, openSocket, parseResponse, requestHead } from '../support/socket.ts'
+import { eventually, exchange, openSocket, parseResponse, requestHead } from '../support/socket.ts'
 import { bytesOf, inMemory } from '../support/staged.ts'
 
 const START = Date.UTC(2026, 0, 31, 12)
@@ -18,14 +18,24 @@ beforeAll(async () => {
 })
 afterAll(() => app[Symbol.asyncDispose]())
 
-/** Puts an image into the store, whatever its bytes. */
-async function stored(bytes: Buffer) {
+function nameOf() {
   const created = START / 1000
   const facts = { created, expires: created + LIFETIME, format: 'png', keyId: 'k' } as const
   const name = makeName({ ...facts, secret: Buffer.alloc(32, 7) })
-  await app.store.put(name.text, inMemory(bytes))
   return { key: name.text, path: `/uploads/${imagePath(name)}` }
 }
+
+/** Puts an image into the store, whatever its bytes. */
+async function stored(bytes: Buffer) {
+  const { key, path } = nameOf()
+  await app.store.put(key, inMemory(bytes))
+  return { key, path }
+}
+
+const connectionsOf = ({ server }: TestApp) =>
+  new Promise<number>((resolve, reject) => {
+    server.getConnections((error, count) => (error ? reject(error) : resolve(count)))
+  })
 
 const ask = (method: string, path: string, headers: Record<string, string> = {}) =>
   exchange(app.port, requestHead(`${method} ${path}`, headers))
@@ -129,6 +139,39 @@ test('slow readers get their own bytes, though many others are served from the s
     for (const { path, bytes } of images) expect((await ask('GET', path)).body.equals(bytes)).toBe(true)
   for (const [i, { rest }] of readers.entries())
     expect(sha256(await rest())).toBe(sha256(images[i]?.bytes ?? Buffer.of()))
+})
+
+test('clients that have gone before their image was read keep no memory', async () => {
+  now = START
+  let isHeldUp = true
+  const lent: boolean[] = []
+  const { promise: goOn, resolve: go } = Promise.withResolvers<void>()
+  await using own = await startApp({
+    now: () => now,
+    env: { CACHE_SIZE: '0' },
+    wrap: (store) => ({
+      ...store,
+      async open(key, options) {
+        if (isHeldUp) await goOn
+        const opened = await store.open(key, options)
+        lent.push(opened.bytes !== undefined)
+        return opened
+      },
+    }),
+  })
+  const { key, path } = nameOf()
+  await own.store.put(key, inMemory(bytesOf(1024 ** 2)))
+  const sockets = await Promise.all(Array.from({ length: 40 }, () => openSocket(own.port)))
+  for (const socket of sockets) socket.write(requestHead(`GET ${path}`))
+  await eventually(async () => (await connectionsOf(own)) === 40)
+  for (const socket of sockets) socket.resetAndDestroy()
+  await eventually(async () => (await connectionsOf(own)) === 0)
+  isHeldUp = false
+  go()
+  await eventually(() => lent.length === 40)
+  await exchange(own.port, requestHead(`GET ${path}`))
+  // A bucket lends nothing.
+  expect(lent.at(-1)).toBe(process.env.TEST_STORE === undefined)
 })
 
 test('readers that leave half-way take nothing from those that stay', async () => {
