@@ -1,6 +1,6 @@
 import { lstatSync } from 'node:fs'
 import { lstat, mkdir, readdir, rmdir, unlink } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import type { Spool } from '../spool.ts'
 import { durableFile } from './durable-file.ts'
 import { folderSync } from './folder-sync.ts'
@@ -8,6 +8,8 @@ import { linkNew } from './link-new.ts'
 import { type FileReaderOptions, fileReader } from './read-file.ts'
 import { belongsIn, isShard, shardOf } from './shards.ts'
 import { ObjectExists, ObjectNotFound, type Store, StoreError, storeFailure } from './store.ts'
+
+const MAY_BE_MISSING = { throwIfNoEntry: false } as const
 
 export interface LocalStoreOptions extends Partial<FileReaderOptions> {
   readonly root: string
@@ -30,7 +32,9 @@ export async function openLocalStore({ root, spool, mayWait = false }: LocalStor
   await probe(root, spool)
 
   const folderOf = (key: string) => join(root, shardOf(key))
-  const pathOf = (key: string) => join(folderOf(key), key)
+  // Not `join`, which looks at each character: neither part can lead elsewhere.
+  const base = resolve(root)
+  const pathOf = (key: string) => `${base}/${shardOf(key)}/${key}`
 
   /** Folders whose own entries may not be durable yet, each with a mark of its making. */
   const unsynced = new Map<string, object>()
@@ -118,7 +122,7 @@ export async function openLocalStore({ root, spool, mayWait = false }: LocalStor
 
     mark(key) {
       try {
-        const found = lstatSync(pathOf(key), { throwIfNoEntry: false })
+        const found = lstatSync(pathOf(key), MAY_BE_MISSING)
         return found?.isFile() ? `${found.ino} ${found.size} ${found.mtimeMs}` : undefined
       } catch {
         // Whoever reads it now is told what is wrong.
