@@ -2,12 +2,21 @@ import { lstatSync } from 'node:fs'
 import { lstat, mkdir, readdir, rmdir, unlink } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import type { Spool } from '../spool.ts'
+import { diskThreads, ThreadGone } from './disk-threads.ts'
 import { durableFile } from './durable-file.ts'
 import { folderSync } from './folder-sync.ts'
 import { linkNew } from './link-new.ts'
 import { type FileReaderOptions, fileReader } from './read-file.ts'
 import { belongsIn, isShard, shardOf } from './shards.ts'
-import { ObjectExists, ObjectNotFound, type Store, StoreError, storeFailure } from './store.ts'
+import {
+  ObjectExists,
+  ObjectNotFound,
+  type PutOptions,
+  type StagedBytes,
+  type Store,
+  StoreError,
+  storeFailure,
+} from './store.ts'
 
 const MAY_BE_MISSING = { throwIfNoEntry: false } as const
 
@@ -31,6 +40,7 @@ export async function openLocalStore({ root, spool, mayWait = false }: LocalStor
   await sync(dirname(root))
   await probe(root, spool)
 
+  const threads = diskThreads()
   const folderOf = (key: string) => join(root, shardOf(key))
   // Not `join`, which looks at each character: neither part can lead elsewhere.
   const base = resolve(root)
@@ -71,6 +81,35 @@ export async function openLocalStore({ root, spool, mayWait = false }: LocalStor
     }
   }
 
+  /** Brings the bytes onto the disk and gives them their name. */
+  async function store(key: string, staged: StagedBytes, { signal, keep }: PutOptions): Promise<void> {
+    if (staged.bytes?.length === staged.size && threads.areUsable()) {
+      const isStored = await storeSmall(key, staged.bytes).catch(async (error) => {
+        if (!(error instanceof ThreadGone)) throw error
+        // It may have come as far as that.
+        if (!keep) await unlink(pathOf(key)).catch(() => {})
+        return false
+      })
+      if (isStored) return
+    }
+    await using file = await durableFile(spool, staged, signal)
+    signal?.throwIfAborted()
+    await publish(file.path, key)
+  }
+
+  async function storeSmall(key: string, bytes: Buffer): Promise<true> {
+    const temp = await spool.reserve()
+    let isGone = false
+    try {
+      isGone = await threads.place({ temp: temp.path, target: pathOf(key), bytes })
+      if (!isGone) await publish(temp.path, key)
+      return true
+    } finally {
+      if (isGone) temp.forget()
+      else await temp.remove()
+    }
+  }
+
   /** Nothing of that name is not found; but if the root has gone as well, the disk has. */
   async function readFailure(error: unknown, key: string): Promise<Error> {
     // ELOOP: a symbolic link.
@@ -80,12 +119,11 @@ export async function openLocalStore({ root, spool, mayWait = false }: LocalStor
   }
 
   return {
-    async put(key, staged, { signal } = {}) {
+    async put(key, staged, options = {}) {
+      const { signal } = options
       signal?.throwIfAborted()
       try {
-        await using file = await durableFile(spool, staged, signal)
-        signal?.throwIfAborted()
-        await publish(file.path, key)
+        await store(key, staged, options)
         try {
           await syncName(folderOf(key))
         } catch (error) {
@@ -158,7 +196,7 @@ export async function openLocalStore({ root, spool, mayWait = false }: LocalStor
       await names(root)
     },
 
-    async close() {},
+    close: () => threads.close(),
   }
 }
 
@@ -167,7 +205,6 @@ async function probe(root: string, spool: Spool): Promise<void> {
   const temp = await spool.create({ anyway: true })
   const target = join(root, `.${basename(temp.path)}`)
   try {
-    await temp.close()
     await linkNew(temp.path, target)
     await unlink(target)
   } catch (error) {
