@@ -22,9 +22,9 @@ const PIECE = 256 * 1024
 
 /** Bytes that are read while the process waits, at most. */
 const QUICK = 256 * 1024
-/** Milliseconds after which such a read was none that the system had in memory, and for how long there is no other then. */
+/** Milliseconds after which such a read was none that the system had in memory; for so many times as long there is no other then. */
 const SLOW = 2
-const CAUTION = 1000
+const CAUTION = 50
 
 type Range = { readonly start: number; readonly end: number }
 type Part = { readonly start: number; readonly length: number }
@@ -34,7 +34,7 @@ export interface FileReaderOptions {
   /**
    * Whether the process may wait for small reads. What was uploaded not long ago is in the system's memory, and to have it from there takes a
    * third of the time that it takes to hand the work to another thread. A disk that has to be waited for is noticed by the first read that
-   * it holds up.
+   * it holds up, and then left to other threads for a while: all such waits together take no more than a fiftieth of the time.
    */
   readonly mayWait: boolean
 }
@@ -67,7 +67,7 @@ export function fileReader({ mayWait }: FileReaderOptions): Read {
       else {
         fillSync(loan, fd, part)
         const end = performance.now()
-        if (end - begun > SLOW) cautiousUntil = end + CAUTION
+        if (end - begun > SLOW) cautiousUntil = end + CAUTION * (end - begun)
       }
       return lentOut(loan, { size, length: part.length })
     } finally {
