@@ -1,6 +1,6 @@
 import { buildApp, publicUrlOf } from './app.ts'
-import { ConfigError } from './config.ts'
 import type { Parts } from './parts.ts'
+import { explainPort } from './port-fault.ts'
 
 export interface Server {
   /** The address that clients know it by, without a trailing slash. */
@@ -9,12 +9,23 @@ export interface Server {
   close(): Promise<void>
 }
 
+export interface ListenOptions {
+  /**
+   * Whether other processes listen on the same port, each with a queue of its own, among which the system spreads connections. Next to a
+   * primary that takes them in and hands them on, as of `node:cluster`, each costs half as much, and none is left hanging when
+   * its worker dies before it has it.
+   */
+  readonly isShared?: boolean
+}
+
 /** Serves, from here on. Rejects with what to do if the port cannot be had. */
-export async function listen(parts: Parts): Promise<Server> {
+export async function listen(parts: Parts, { isShared = false }: ListenOptions = {}): Promise<Server> {
   const { config } = parts
   const app = await buildApp(parts)
   try {
-    await app.listen({ host: config.host, port: config.port, listenTextResolver: () => 'listening' })
+    // Passed on to Node, which has more options than the framework's type.
+    const options = { host: config.host, port: config.port, reusePort: isShared }
+    await app.listen({ ...options, listenTextResolver: () => 'listening' })
   } catch (error) {
     throw explainPort(error as NodeJS.ErrnoException)
   }
@@ -26,12 +37,4 @@ export async function listen(parts: Parts): Promise<Server> {
       clearTimeout(cut)
     },
   }
-}
-
-function explainPort(error: NodeJS.ErrnoException & { port?: number }): Error {
-  if (error.code === 'EADDRINUSE')
-    return new ConfigError(`PORT: ${error.port} is taken by another program; set another`)
-  if (error.code === 'EACCES')
-    return new ConfigError(`PORT: this user may not listen on ${error.port}; set one above 1023`)
-  return error
 }

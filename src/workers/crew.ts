@@ -1,4 +1,4 @@
-import cluster, { type Worker } from 'node:cluster'
+import { type ChildProcess, fork } from 'node:child_process'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { ConfigError } from '../config.ts'
@@ -10,11 +10,17 @@ const LONGEST_PAUSE = 30_000
 /** Milliseconds of service after which a worker's end says nothing about the next one's. */
 const LONG = 10_000
 
+export type Worker = ChildProcess
+
 export interface CrewOptions {
   readonly count: number
+  /** Variables of theirs, besides those that this process has. */
+  readonly env: Readonly<Record<string, string>>
   readonly log: Logger
   /** Told of each message but those that the crew itself understands. */
   readonly onMessage: (worker: Worker, message: FromWorker) => void
+  /** Told when a worker serves. */
+  readonly onUp: (worker: Worker) => void
   /** Told when a worker has ended. */
   readonly onEnd: (worker: Worker) => void
 }
@@ -38,23 +44,13 @@ export class Crew {
 
   /** Resolves when all serve. Rejects with what to do if one of them cannot start: a start goes well or not at all. */
   async start(): Promise<this> {
-    // The primary takes connections in and hands each to the next worker that is free. Queues of their own in the kernel (SO_REUSEPORT) cost
-    // less with each connection, but what waits in one is lost with its worker, one that stands still gets as many as the others,
-    // and a second server could share the port unnoticed.
-    cluster.schedulingPolicy = cluster.SCHED_RR
-    cluster.setupPrimary({ exec: join(import.meta.dirname, 'worker.ts') })
-    // However the primary comes to its end, if it can still do anything then.
+    // However this process comes to its end, if it can still do anything then.
     process.once('exit', () => {
-      for (const worker of this.#workers) worker.process.kill('SIGKILL')
+      for (const worker of this.#workers) worker.kill('SIGKILL')
     })
     for (let i = 0; i < this.#options.count; i += 1) this.#hire()
     await this.#started.promise
     return this
-  }
-
-  /** The workers that serve. */
-  present(): Worker[] {
-    return [...this.#serving.keys()]
   }
 
   /** Tells all to stop, and resolves when they have ended. Rejects, then, if one of them did not end in order. */
@@ -66,8 +62,9 @@ export class Crew {
   }
 
   #hire(): void {
-    // The number, as `auto` may mean another one by then.
-    const worker = cluster.fork({ WORKERS: String(this.#options.count) })
+    const worker = fork(join(import.meta.dirname, 'worker.ts'), {
+      env: { ...process.env, ...this.#options.env },
+    })
     this.#workers.add(worker)
     let reason: string | undefined
     worker.on('message', (message: FromWorker) => {
@@ -75,13 +72,17 @@ export class Crew {
       else if (message.type === 'up') this.#arrived(worker, message.url)
       else this.#options.onMessage(worker, message)
     })
-    // What cannot be sent any more, needs not.
-    worker.on('error', () => {})
+    // It could not be started, or be told something, which its end tells as well.
+    worker.on('error', (error) => {
+      reason ??= error.message
+      if (worker.pid === undefined) this.#gone(worker, { code: null, signal: null, reason })
+    })
     worker.once('exit', (code, signal) => this.#gone(worker, { code, signal, ...(reason && { reason }) }))
   }
 
   #arrived(worker: Worker, url: string): void {
     this.#serving.set(worker, performance.now())
+    this.#options.onUp(worker)
     if (this.#phase !== 'starting' || this.#serving.size < this.#options.count) return
     this.#phase = 'serving'
     this.url = url
@@ -98,7 +99,7 @@ export class Crew {
         new ConfigError(end.reason ?? `A worker has ended with ${end.signal ?? end.code}.`),
       )
     if (this.#phase !== 'serving') return
-    this.#options.log.error({ worker: worker.process.pid, ...end }, 'a worker has ended, another comes')
+    this.#options.log.error({ worker: worker.pid, ...end }, 'a worker has ended, another comes')
     this.#shortLives = since !== undefined && performance.now() - since > LONG ? 0 : this.#shortLives + 1
     this.#replace(Math.min(LONGEST_PAUSE, PAUSE * 2 ** this.#shortLives))
   }
@@ -130,5 +131,5 @@ function endOf(worker: Worker): Promise<End> {
 
 /** A worker that is about to end takes no message any more, and needs none. */
 export function send(worker: Worker, message: ToWorker): void {
-  if (worker.isConnected()) worker.send(message, undefined, () => {})
+  if (worker.connected) worker.send(message, () => {})
 }

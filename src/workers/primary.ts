@@ -2,7 +2,9 @@ import { closeParts, type Parts } from '../parts.ts'
 import { stopInOrder } from '../stop.ts'
 import { sweepRegularly } from '../sweeping.ts'
 import { welcome } from '../welcome.ts'
-import { Crew, send } from './crew.ts'
+import { Crew } from './crew.ts'
+import { reservePort } from './port.ts'
+import type { Reports } from './reports.ts'
 
 /** Seconds that the primary waits longer than its workers, each of which ends by itself when its time is up. */
 const LONGER = 1
@@ -12,27 +14,10 @@ const LONGER = 1
  * are read. Rejects with what to do if they cannot start.
  */
 export async function serve(parts: Parts): Promise<void> {
-  const { config, log, spool } = parts
+  const { config, log, metrics } = parts
   // With the library of the metrics, for whoever asks for them.
-  const reports =
-    parts.metrics &&
-    (await import('./reports.ts')).reports({
-      present: () => crew.present(),
-      ask: (worker, question) => send(worker, { type: 'metrics', question }),
-    })
-  const crew = new Crew({
-    count: config.workers,
-    log,
-    onMessage(worker, message) {
-      if (message.type === 'metrics') reports?.take(worker, message)
-    },
-    onEnd(worker) {
-      reports?.leave(worker)
-      // What it had on its way in. With what it has published, and what it was charged for, all is well.
-      spool.sweep(Date.now()).catch((err) => log.error({ err }, 'a part of the sweep failed'))
-    },
-  })
-  const { listener } = await welcome(parts, crew.start(), reports?.collect)
+  const reports = metrics && (await import('./reports.ts')).openReports()
+  const { server, listener } = await welcome(parts, startWorkers(parts, reports), reports?.collect)
   const sweeping = sweepRegularly(parts)
   stopInOrder({
     log,
@@ -40,8 +25,28 @@ export async function serve(parts: Parts): Promise<void> {
     async close() {
       sweeping.stop()
       // Also where one of them did not end well.
-      await crew.stop().finally(() => closeParts(parts))
+      await server.stop().finally(() => closeParts(parts))
       await listener?.close()
     },
   })
+}
+
+async function startWorkers({ config, log, spool }: Parts, reports: Reports | undefined): Promise<Crew> {
+  const { port, release } = await reservePort(config)
+  const crew = new Crew({
+    count: config.workers,
+    // As they are known here: `auto` and 0 may come to mean another number.
+    env: { WORKERS: String(config.workers), PORT: String(port) },
+    log,
+    onMessage(worker, message) {
+      if (message.type === 'metrics') reports?.take(worker, message)
+    },
+    onUp: (worker) => reports?.join(worker),
+    onEnd(worker) {
+      reports?.leave(worker)
+      // What it had on its way in.
+      spool.sweep(Date.now()).catch((err) => log.error({ err }, 'a part of the sweep failed'))
+    },
+  })
+  return crew.start().finally(release)
 }

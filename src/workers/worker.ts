@@ -1,4 +1,3 @@
-import cluster from 'node:cluster'
 import { pino } from 'pino'
 import { loadConfig } from '../config.ts'
 import { closeParts, isExpected, openParts } from '../parts.ts'
@@ -15,7 +14,7 @@ async function start(): Promise<void> {
   const config = shareOf(loadConfig())
   const log = pino({ level: config.logLevel })
   const parts = await openParts(config, log, { asWorker: true })
-  const server = await listen(parts)
+  const server = await listen(parts, { isShared: true })
   stop = stopWhenTold({
     log,
     limit: config.stopTimeout,
@@ -39,11 +38,8 @@ process.on('message', (message: ToWorker) => {
   else void answer(message.question)
 })
 
-cluster.worker?.once('disconnect', () => {
-  // The primary has died. Node would end the process at once, in the middle of uploads, unless the worker was going to leave anyway.
-  if (cluster.worker) cluster.worker.exitedAfterDisconnect = true
-  stop()
-})
+// The primary has died, and nobody would see to this process.
+process.once('disconnect', () => stop())
 
 /** Resolves when it has been handed over, or cannot be. */
 function tell(message: FromWorker): Promise<void> {
