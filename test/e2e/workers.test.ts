@@ -181,6 +181,12 @@ describe('workers that cannot start end the start, with one text', () => {
     holder.close()
   })
 
+  test('as other workers have the port, which the system would let them share', async () => {
+    await using server = await startServer({ env: { WORKERS } })
+    await using folder = await tempFolder()
+    expect(await failing(folder, { PORT: new URL(server.url).port })).toMatch(/PORT: \d+ is taken/)
+  })
+
   test('as they end by themselves', async () => {
     await using folder = await tempFolder()
     const kill = 'if(process.argv[1]?.endsWith("worker.ts"))process.kill(process.pid,"SIGKILL")'
