@@ -9,6 +9,7 @@ const SLAB_BYTES = 128 * 1024
 /** Slabs that wait for the next upload: 8 MB of them. */
 const MOST_WAITING = 64
 
+/** In shared memory, so that the threads of a store can write from it. */
 const waiting: Buffer[] = []
 
 /**
@@ -37,7 +38,7 @@ export class Keeper {
     this.size += chunk.length
     for (let copied = 0; copied < chunk.length; ) {
       if (this.#filled === SLAB_BYTES) await this.#flush()
-      this.#slab ??= waiting.pop() ?? Buffer.allocUnsafeSlow(SLAB_BYTES)
+      this.#slab ??= waiting.pop() ?? Buffer.from(new SharedArrayBuffer(SLAB_BYTES))
       const count = chunk.copy(this.#slab, this.#filled, copied)
       this.#filled += count
       copied += count
@@ -57,9 +58,8 @@ export class Keeper {
     }
     await this.#flush()
     this.#giveBackSlab()
-    const { path } = this.#file
-    await this.#file.close()
-    return { ...kept, path, open: () => createReadStream(path, { highWaterMark: SLAB_BYTES }) }
+    const file = this.#file
+    return { ...kept, file, open: () => createReadStream(file.path, { highWaterMark: SLAB_BYTES }) }
   }
 
   async discard(): Promise<void> {
@@ -71,7 +71,7 @@ export class Keeper {
     this.#file ??= await this.#spool.create()
     const bytes = this.#slab?.subarray(0, this.#filled) ?? Buffer.of()
     this.#filled = 0
-    await this.#file.write([bytes])
+    await this.#file.write(bytes)
   }
 
   #giveBackSlab(): void {
