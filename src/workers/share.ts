@@ -1,13 +1,13 @@
 import type { Config } from '../config.ts'
 
-/** Bytes that a worker may take in any case: with less it would refuse uploads while it does next to nothing. */
-export const LEAST_MEMORY = 256 * 1024 ** 2
+/** Bytes that a worker may take in any case: at full speed it has some 300 MB, however many there are, and with less it would refuse uploads. */
+const LEAST_MEMORY = 512 * 1024 ** 2
 
 /**
  * The configuration of one of `workers`: what is set for the machine, divided among them, rounded up. The one place for that.
  *
- * Not divided is what they count together (quotas, rates), and what each may do in vain without harm to the others (free space: each looks
- * at the disk itself before it takes an upload).
+ * Not divided is what they count together (quotas, rates), nor free space: each looks at the disk before it takes an upload, but does not know
+ * what those of the others still have to bring.
  */
 export function shareOf(config: Config): Config {
   const { workers, maxConcurrentUploads, maxMemory } = config

@@ -35,7 +35,8 @@ let answer: (question: number) => Promise<void> = async () => {}
 
 process.on('message', (message: ToWorker) => {
   if (message.type === 'stop') stop()
-  else void answer(message.question)
+  // Else the primary goes by the last answer.
+  else answer(message.question).catch(() => {})
 })
 
 // The primary has died, and nobody would see to this process.

@@ -13,13 +13,13 @@ test('one worker has all', () => {
 })
 
 test.each([
-  { workers: '2', uploads: 128, memory: 512 },
-  { workers: '3', uploads: 86, memory: 1024 / 3 },
-  // Less memory would be none.
-  { workers: '16', uploads: 16, memory: 256 },
-  { workers: '300', uploads: 1, memory: 256 },
+  { workers: '2', uploads: 128, memory: 2048 },
+  { workers: '3', uploads: 86, memory: 4096 / 3 },
+  // With less memory it could not work.
+  { workers: '16', uploads: 16, memory: 512 },
+  { workers: '300', uploads: 1, memory: 512 },
 ])('of $workers workers, each has its part of what is for the machine', ({ workers, uploads, memory }) => {
-  const shares = sharesOf({ WORKERS: workers })
+  const shares = sharesOf({ WORKERS: workers, MAX_MEMORY: '4GB' })
   expect(shares.uploads).toBe(uploads)
   expect(shares.memory).toBeCloseTo(memory, 5)
 })
