@@ -2,13 +2,16 @@ import { execFile } from 'node:child_process'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { connections, linesOf, workersOf } from '../support/crew.ts'
 import { pngOfSize, sha256 } from '../support/images.ts'
 import { failToStart, type ServerProcess, startServer } from '../support/server.ts'
 import { eventually } from '../support/socket.ts'
 import { type TempFolder, tempFolder } from '../support/temp-folder.ts'
 import { call, OWN_KEY, WAYS } from '../support/ways.ts'
+
+// Three processes take their time to start where others run besides.
+vi.setConfig({ testTimeout: 90_000 })
 
 const WORKERS = '2'
 
