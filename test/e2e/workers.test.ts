@@ -27,7 +27,8 @@ describe('two workers', () => {
     expect(pids).not.toContain(server.pid)
     for (const [from, to] of [pids, [...pids].reverse()]) {
       const bytes = image(from ?? 0)
-      for (const way of Object.values(WAYS)) {
+      // A link may lead to the bucket, past all workers.
+      for (const way of [WAYS.form, WAYS.base64]) {
         const { path } = await way(server.url, bytes, agents.get(from ?? 0))
         const agent = agents.get(to ?? 0)
         const back = await call(server.url + path, { ...(agent && { agent }) })
