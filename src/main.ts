@@ -1,5 +1,5 @@
-import { pino } from 'pino'
 import { loadConfig, readDotEnv } from './config.ts'
+import { openLog } from './log.ts'
 import { isExpected, openParts } from './parts.ts'
 
 /**
@@ -11,7 +11,7 @@ async function start(): Promise<void> {
   const config = loadConfig()
   // One that does not serve has no use for what that takes.
   const role = config.workers === 1 ? import('./alone.ts') : import('./workers/primary.ts')
-  const parts = await openParts(config, pino({ level: config.logLevel }))
+  const parts = await openParts(config, openLog(config))
   await (await role).serve(parts)
 }
 

@@ -1,5 +1,5 @@
-import { pino } from 'pino'
 import { loadConfig } from '../config.ts'
+import { openLog } from '../log.ts'
 import { closeParts, isExpected, openParts } from '../parts.ts'
 import { listen } from '../server.ts'
 import { stopWhenTold } from '../stop.ts'
@@ -12,7 +12,7 @@ import { shareOf } from './share.ts'
  */
 async function start(): Promise<void> {
   const config = shareOf(loadConfig())
-  const log = pino({ level: config.logLevel })
+  const log = openLog(config)
   const parts = await openParts(config, log, { asWorker: true })
   const server = await listen(parts, { isShared: true })
   stop = stopWhenTold({
