@@ -10,6 +10,10 @@ export type { TempFile } from './temp-file.ts'
 /** A temp file's name: which machine and process made it, and a random part. Nothing else is ever removed. */
 const SHAPE = /^([0-9a-f]{8})-(\d+)-[0-9a-f]{32}\.part$/
 
+/** Else a container that is started again, with the process id of the one before, would meet its names. */
+const run = randomBytes(8).toString('hex')
+let made = 0
+
 /** Seconds without a write after which a file of another process with our id, if there is one, is given up. */
 const NAMESAKE_AGE = 60
 
@@ -83,7 +87,8 @@ export async function openSpool({ dir, minFree, maxAge }: SpoolOptions): Promise
   async function reserve({ anyway } = { anyway: false }): Promise<TempName> {
     if (!anyway && minFree > 0 && (await freeSpace()) < 0)
       throw new StorageFull('free space is below MIN_FREE_SPACE')
-    const name = `${machine}-${process.pid}-${randomBytes(16).toString('hex')}.part`
+    made += 1
+    const name = `${machine}-${process.pid}-${run}${made.toString(16).padStart(16, '0')}.part`
     const path = join(dir, name)
     const forget = () => void own.delete(name)
     const reserved = {

@@ -15,15 +15,17 @@ export interface SmallFile {
 }
 
 /**
- * Threads that put a small file in its place: make it, write it, sync it, close it, give it its name and take the first one away. Each of
- * these six calls would else go to another thread and back by itself, which takes longer than the call.
+ * Threads that do several calls in one go: each of these would else go to another thread and back by itself, which takes longer than the call.
+ * Both reject with the call's own error, or with `ThreadGone` when nobody knows how far it has come.
  */
 export interface DiskThreads {
   /**
-   * Resolves with whether the file has its name: if not, it is still in `temp`, whole and durable. Rejects with the call's own error, and
-   * then has left nothing; or with `ThreadGone`, when nobody knows.
+   * Puts a small file in its place: makes it, writes it, syncs it, closes it, gives it its name and takes the first one away. Resolves with
+   * whether it has its name: if not, it is still in `temp`, whole and durable. When it rejects, it has left nothing.
    */
   place(file: SmallFile): Promise<boolean>
+  /** Does what `syncFolder` of `folder-sync.ts` does. */
+  syncFolder(path: string): Promise<string>
   /** Whether there is a thread to ask, or one can be tried to start. */
   areUsable(): boolean
   /** Ends them; idempotent. */
@@ -53,7 +55,8 @@ export function diskThreads(): DiskThreads {
   }
 
   return {
-    place: (file) => pick().place(file),
+    place: (file) => pick().ask({ file }) as Promise<boolean>,
+    syncFolder: (folder) => pick().ask({ folder }) as Promise<string>,
     areUsable: () => performance.now() >= goneUntil,
     async close() {
       await Promise.all(Array.from(threads, (thread) => thread.close()))
@@ -61,17 +64,24 @@ export function diskThreads(): DiskThreads {
   }
 }
 
-interface Thread {
-  /** Under way, or waiting. */
-  readonly jobs: number
-  place(file: SmallFile): Promise<boolean>
-  close(): Promise<void>
+/** What a thread is asked: one of the two. */
+export interface Job {
+  readonly id: number
+  readonly file?: SmallFile
+  readonly folder?: string
 }
 
 interface Answer {
   readonly id: number
-  readonly isNamed: boolean
+  readonly value: boolean | string
   readonly failure?: { readonly message: string }
+}
+
+interface Thread {
+  /** Under way, or waiting. */
+  readonly jobs: number
+  ask(job: Omit<Job, 'id'>): Promise<Answer['value']>
+  close(): Promise<void>
 }
 
 function startThread(onGone: () => void): Thread {
@@ -80,17 +90,28 @@ function startThread(onGone: () => void): Thread {
     resourceLimits: { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 16 },
     execArgv: [],
   })
-  const waiting = new Map<number, PromiseWithResolvers<boolean>>()
+  const waiting = new Map<number, PromiseWithResolvers<Answer['value']>>()
+  let unsent: Job[] = []
   let last = 0
   let cause: unknown
 
-  worker.on('message', ({ id, isNamed, failure }: Answer) => {
+  /** Together, what has come up in one turn of the event loop: to send a message takes longer than most jobs. */
+  function send(): void {
+    worker.postMessage(unsent)
+    unsent = []
+  }
+
+  function take({ id, value, failure }: Answer): void {
     const job = waiting.get(id)
     waiting.delete(id)
+    if (failure === undefined) job?.resolve(value)
+    else job?.reject(Object.assign(new Error(failure.message), failure))
+  }
+
+  worker.on('message', (answers: Answer[]) => {
+    for (const answer of answers) take(answer)
     // What is idle keeps no process alive.
     if (waiting.size === 0) worker.unref()
-    if (failure === undefined) job?.resolve(isNamed)
-    else job?.reject(Object.assign(new Error(failure.message), failure))
   })
   worker.on('error', (error) => {
     cause = error
@@ -106,13 +127,14 @@ function startThread(onGone: () => void): Thread {
     get jobs() {
       return waiting.size
     },
-    place(file) {
-      const job = Promise.withResolvers<boolean>()
+    ask(job) {
+      const answer = Promise.withResolvers<Answer['value']>()
       last += 1
-      waiting.set(last, job)
+      waiting.set(last, answer)
       if (waiting.size === 1) worker.ref()
-      worker.postMessage({ id: last, ...file })
-      return job.promise
+      if (unsent.length === 0) setImmediate(send)
+      unsent.push({ id: last, ...job })
+      return answer.promise
     },
     async close() {
       await worker.terminate()

@@ -5,17 +5,17 @@ import { open } from 'node:fs/promises'
  * `syncFolder` for many at once. Whoever asks while a sync of the same folder runs shares the next one with
  * all others who wait, since the running one may have begun before their change.
  */
-export function folderSync(): (path: string) => Promise<string> {
+export function folderSync(sync = syncFolder): (path: string) => Promise<string> {
   const running = new Map<string, Promise<string>>()
   const waiting = new Map<string, Promise<string>>()
 
   function start(path: string): Promise<string> {
     waiting.delete(path)
-    const sync = syncFolder(path).finally(() => {
-      if (running.get(path) === sync) running.delete(path)
+    const underWay = sync(path).finally(() => {
+      if (running.get(path) === underWay) running.delete(path)
     })
-    running.set(path, sync)
-    return sync
+    running.set(path, underWay)
+    return underWay
   }
 
   return (path) => {

@@ -4,7 +4,7 @@ import { basename, dirname, join, resolve } from 'node:path'
 import type { Spool } from '../spool.ts'
 import { diskThreads, ThreadGone } from './disk-threads.ts'
 import { durableFile } from './durable-file.ts'
-import { folderSync } from './folder-sync.ts'
+import { folderSync, syncFolder } from './folder-sync.ts'
 import { linkNew } from './link-new.ts'
 import { type FileReaderOptions, fileReader } from './read-file.ts'
 import { belongsIn, isShard, shardOf } from './shards.ts'
@@ -35,15 +35,15 @@ const MOST_KNOWN = 1000
  * used.
  */
 export async function openLocalStore({ root, spool, mayWait = false }: LocalStoreOptions): Promise<Store> {
-  const sync = folderSync()
+  const threads = diskThreads()
+  const sync = folderSync((path) => (threads.areUsable() ? syncByThread(path) : syncFolder(path)))
   const read = fileReader({ mayWait })
   await mkdir(root, { recursive: true, mode: 0o750 }).catch((error) => {
     throw storeFailure(error, `${root} must be a folder that this user can write`)
   })
-  await sync(dirname(root))
+  await syncFolder(dirname(root))
   await probe(root, spool)
 
-  const threads = diskThreads()
   const folderOf = (key: string) => join(root, shardOf(key))
   // Not `join`, which looks at each character: neither part can lead elsewhere.
   const base = resolve(root)
@@ -51,6 +51,13 @@ export async function openLocalStore({ root, spool, mayWait = false }: LocalStor
 
   /** Which folders' own entries are durable; what other processes make is not known before. */
   const durable = new Map<string, string>()
+
+  async function syncByThread(path: string): Promise<string> {
+    return threads.syncFolder(path).catch((error) => {
+      if (error instanceof ThreadGone) return syncFolder(path)
+      throw error
+    })
+  }
 
   async function makeFolder(path: string): Promise<void> {
     // Not the root with it: where that has gone, the disk has, and what is put in its place would be lost.
