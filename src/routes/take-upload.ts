@@ -27,7 +27,8 @@ export async function takeUpload(
 ): Promise<Uploaded> {
   using _place = holdPlace(request)
   const signal = clientGone(reply)
-  await using staged = await stage(incoming.body, { spool, digest: store.digest, ...config })
+  const { maxFileSize, maxPixels } = config
+  await using staged = await stage(incoming.body, { spool, digest: store.digest, maxFileSize, maxPixels })
   request.taken = staged.size
   const { lifetime } = readOptions(request, incoming.fields, config)
   const key = keyOf(request)
