@@ -4,7 +4,8 @@ import { median, type Round } from './measure.ts'
 export function say(title: string, rounds: Readonly<Record<string, readonly Round[]>>): void {
   const rates = Object.entries(rounds).map(([name, all]) => {
     const rate = median(all.map(({ requestsPerSecond }) => requestsPerSecond))
-    return `${name} ${rate.toFixed(0)}/s`
+    const faults = all.find(({ faults }) => faults !== '')?.faults
+    return `${name} ${rate.toFixed(0)}/s${faults ? ` (${faults})` : ''}`
   })
   console.error(`${title}: ${rates.join(', ')}`)
 }
