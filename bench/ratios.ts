@@ -1,0 +1,23 @@
+import type { Comparison } from './compare.ts'
+import { median, type Round } from './measure.ts'
+
+/** What rounds are compared by. */
+export type Measure = 'requestsPerSecond' | 'cpuMsPerRequest'
+
+/**
+ * How often one contestant's figure has the other's in it: the median of the rounds' ratios, as what else the machine does in a round hits
+ * both. NaN where one of them did not take part.
+ */
+export function ratio(
+  { rounds }: Comparison,
+  [one, other]: readonly [string, string],
+  measure: Measure = 'requestsPerSecond',
+): number {
+  const [ours = [], theirs = []] = [rounds[one], rounds[other]]
+  const ratios = ours.map((round, i) => round[measure] / (theirs[i]?.[measure] ?? Number.NaN))
+  return median(ratios.filter(Number.isFinite))
+}
+
+export function medianOf(rounds: readonly Round[], value: (round: Round) => number): number {
+  return median(rounds.map(value).filter(Number.isFinite))
+}
