@@ -10,7 +10,8 @@ import { type Options, readOptions } from './options.ts'
 import { killAll } from './process.ts'
 import { isInstalled } from './programs.ts'
 import { isFaulty, markdownOf, targetTable } from './report.ts'
-import { scenariosOf } from './scenarios.ts'
+import { compareS3 } from './s3.ts'
+import { KB, onS3, scenariosOf } from './scenarios.ts'
 import { measureSlowLinks } from './slow-links.ts'
 import { measureStarts } from './starts.ts'
 import { type Measured, targetsOf } from './targets.ts'
@@ -40,6 +41,7 @@ const targets = targetsOf(measured)
 write(options)
 console.log(targetTable(targets))
 console.log(`\n${Math.round((performance.now() - begun) / 1000)} s`)
+// Not set where a target is missed: that is a result, and no failure of the run.
 process.exitCode = isFaulty(measured) ? 1 : 0
 
 async function measureAll(options: Options, media: ReadonlyMap<Medium, string>): Promise<Measured> {
@@ -51,10 +53,14 @@ async function measureAll(options: Options, media: ReadonlyMap<Medium, string>):
   const { isQuick, rounds, seconds, isWanted } = options
   const scenarios = scenariosOf({ isQuick, seconds }).filter(({ title }) => isWanted(title))
   const only = <T>(title: string, run: () => Promise<T>) => (isWanted(title) ? run() : undefined)
+  const s3 = (isQuick ? [] : [16, 64]).filter((connections) => isWanted(onS3(50 * KB, connections)))
   const counts = isQuick ? [50_000, 100_000] : [500_000, 1_000_000]
   return {
     start: await only('start', () => measureStarts(base)),
-    comparisons: await compareAll({ scenarios, media, rounds, scripts }),
+    comparisons: [
+      ...(await compareAll({ scenarios, media, rounds, scripts })),
+      ...(s3.length > 0 ? await compareS3(base, { rounds, seconds, scripts, connections: s3 }) : []),
+    ],
     workers: await only('workers', () => compareWorkers(base, { rounds, seconds, scripts })),
     slowLinks: await only('slow links', () => measureSlowLinks(base)),
     many: await only('many images', () => measureMany(base, counts, 10_000)),

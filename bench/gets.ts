@@ -1,11 +1,14 @@
+import { join } from 'node:path'
 import type { ImageName } from '../src/name.ts'
 import { sha256 } from '../test/support/images.ts'
 import { ask } from './ask.ts'
 import type { Contestant } from './contestants/contestant.ts'
 import type { Gallery } from './gallery.ts'
-import { measure, type Round } from './measure.ts'
+import type { HeadClients, HeadResult } from './head-clients.ts'
+import { measure, measureWith, type Round } from './measure.ts'
+import { end, firstLine, launch, onLoadCore } from './process.ts'
 import type { Way } from './scenarios.ts'
-import { writeScript } from './wrk.ts'
+import { type LoadResult, writeScript } from './wrk.ts'
 
 export interface GetRun {
   readonly way: Way
@@ -33,9 +36,11 @@ export async function getRound(server: Contestant, run: GetRun): Promise<Round> 
   const check = () => checkOne(server, run, asked[Math.floor(Math.random() * asked.length)])
   const headers = await headersOf(server, run, asked[0])
   await check()
-  const requests = { method: run.way === 'head' ? 'HEAD' : 'GET', headers, paths: asked.map(pathOf) }
-  const script = await writeScript(run.scripts, 'get', requests)
-  const round = await measure(server, { ...run, script, offset: Math.random() })
+  const script = await writeScript(run.scripts, 'get', { method: 'GET', headers, paths: asked.map(pathOf) })
+  const round =
+    run.way === 'head'
+      ? await measureWith(server, () => runHeads(server, run, pathTo(server, asked[0])))
+      : await measure(server, { ...run, script, offset: Math.random() })
   if (round.faults === '' && round.bytes < round.requests * bodyBytes(run))
     throw new Error(`${server.name} has answered fewer bytes than were asked for`)
   await check()
@@ -59,6 +64,16 @@ async function headersOf(server: Contestant, { way, size }: GetRun, image: Image
 }
 
 const pathTo = ({ pathOf }: Contestant, image: ImageName | undefined) => (image && pathOf?.(image)) ?? '/'
+
+async function runHeads({ url }: Contestant, run: GetRun, path: string): Promise<LoadResult> {
+  const { connections, seconds } = run
+  const order: HeadClients = { port: Number(new URL(url).port), path, connections, seconds }
+  const script = join(import.meta.dirname, 'head-clients.ts')
+  const child = launch([...onLoadCore, process.execPath, script, JSON.stringify(order)])
+  const { refused, ...result }: HeadResult = JSON.parse(await firstLine(child))
+  await end(child)
+  return { ...result, faults: refused > 0 ? `${refused} refused or broken off` : '' }
+}
 
 /** Asks for an image and compares the answer with what was stored. */
 async function checkOne(server: Contestant, run: GetRun, image: ImageName | undefined): Promise<void> {

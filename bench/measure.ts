@@ -1,6 +1,6 @@
 import type { Contestant } from './contestants/contestant.ts'
 import { memoryOfTree, resetPeaks, usageOf } from './process.ts'
-import { type Load, runWrk } from './wrk.ts'
+import { type Load, type LoadResult, runWrk } from './wrk.ts'
 
 /** What one round of one contestant showed. */
 export interface Round {
@@ -21,11 +21,16 @@ export interface Round {
   readonly bytes: number
 }
 
-/** Puts a load on a server and measures what the server takes for it. */
+/** Puts a load on a server with wrk and measures what the server takes for it. */
 export async function measure(server: Contestant, load: Omit<Load, 'url'>): Promise<Round> {
+  return measureWith(server, () => runWrk({ ...load, url: server.url }))
+}
+
+/** The same with any other generator. */
+export async function measureWith(server: Contestant, run: () => Promise<LoadResult>): Promise<Round> {
   await resetPeaks(server.pid)
   const before = await usageOf(server.pid)
-  const result = await runWrk({ ...load, url: server.url })
+  const result = await run()
   const after = await usageOf(server.pid)
   const cpu = after.cpuSeconds - before.cpuSeconds
   const each = [...after.each].map(([pid, seconds]) => seconds - (before.each.get(pid) ?? 0))

@@ -1,5 +1,5 @@
 import type { Comparison } from './compare.ts'
-import { LAYOVER, NGINX, PLAIN, RAW } from './contestants/contestant.ts'
+import { LAYOVER } from './contestants/contestant.ts'
 import { bodyBytes } from './gets.ts'
 import type { Round } from './measure.ts'
 import { medianOf, ratio } from './ratios.ts'
@@ -56,9 +56,8 @@ const HEADINGS = [
   'peak RSS MB',
   'server busy',
   'wrk busy',
-  'rate of plain',
-  'of raw',
-  'of nginx',
+  "Layover's rate",
+  "Layover's CPU",
 ]
 
 function figureTable(comparisons: readonly Comparison[]): string {
@@ -67,12 +66,17 @@ function figureTable(comparisons: readonly Comparison[]): string {
       i === 0 ? comparison.scenario.title : '',
       name,
       ...figures(comparison.scenario, rounds),
-      ...[PLAIN, RAW, NGINX].map((other) =>
-        other === name ? '' : shown(ratio(comparison, [name, other]), 2),
-      ),
+      ...(name === LAYOVER ? ['', ''] : ratiosTo(comparison, name)),
     ]),
   )
   return table(['', '', ...HEADINGS], rows)
+}
+
+/** How much more Layover does than this one, and how much CPU it takes of this one's. */
+function ratiosTo(comparison: Comparison, name: string): string[] {
+  return (['requestsPerSecond', 'cpuMsPerRequest'] as const).map(
+    (measure) => `${shown(ratio(comparison, [LAYOVER, name], measure), 2)} ×`,
+  )
 }
 
 function figures(scenario: Scenario, rounds: readonly Round[]): string[] {
@@ -150,5 +154,3 @@ function table(head: readonly string[], rows: readonly (readonly string[])[]): s
 
 const shown = (value: number, digits: number) => (Number.isFinite(value) ? value.toFixed(digits) : '')
 const percent = (value: number) => (Number.isFinite(value) ? `${Math.round(value * 100)} %` : '')
-
-export { LAYOVER }

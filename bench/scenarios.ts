@@ -38,6 +38,9 @@ export interface Length {
 export const upload = (size: number, connections: number, medium: Medium = 'memory') =>
   `upload ${sizeText(size)} × ${connections}, ${medium}`
 
+/** Of uploads to a bucket. */
+export const onS3 = (size: number, connections: number) => `upload ${sizeText(size)} × ${connections}, S3`
+
 const WAYS: Readonly<Record<Way, string>> = {
   first: 'first time',
   again: 'again',

@@ -1,4 +1,4 @@
-import { readFile, rm, writeFile } from 'node:fs/promises'
+import { rm, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pngOfSize, sha256 } from '../test/support/images.ts'
@@ -48,7 +48,7 @@ export async function uploadRound(server: Contestant, run: UploadRun): Promise<R
   if (round.faults === '' && !isReplaced)
     checkCount(server.name, stored.length, round.requests, run.connections)
   const sample = stored[Math.floor(stored.length / 2)]
-  if (sample !== undefined) await checkFile(server.name, sample, image)
+  if (sample !== undefined) checkBytes(server.name, await upload.read(sample), image)
   await upload.clear()
   await rm(bodyFile)
   await checkOne(server, upload, image)
@@ -65,12 +65,11 @@ async function checkOne({ name, url }: Contestant, upload: UploadForm, image: Bu
   const file = basename(isNumbered ? path : JSON.parse(String(answer)).data)
   const found = (await upload.stored()).find((path) => basename(path) === file)
   if (found === undefined) throw new Error(`${name} has not stored what it was sent`)
-  await checkFile(name, found, image)
+  checkBytes(name, await upload.read(found), image)
 }
 
-async function checkFile(name: string, path: string, image: Buffer): Promise<void> {
-  if (sha256(await readFile(path)) !== sha256(image))
-    throw new Error(`${name} has stored other bytes than it was sent`)
+function checkBytes(name: string, stored: Buffer, sent: Buffer): void {
+  if (sha256(stored) !== sha256(sent)) throw new Error(`${name} has stored other bytes than it was sent`)
 }
 
 /**

@@ -4,6 +4,8 @@ export const LAYOVER = 'Layover'
 export const PLAIN = 'plain Fastify'
 export const RAW = 'raw node:http'
 export const NGINX = 'nginx'
+/** A loop that puts objects into a bucket, without a server. */
+export const BARE = 'bare PutObject'
 
 /** A server that is compared with others. Disposing of it ends it. */
 export interface Contestant extends AsyncDisposable {
@@ -27,6 +29,7 @@ export interface UploadForm {
   bodyOf(image: Buffer): Buffer
   /** Paths of all files that it has stored. */
   stored(): Promise<string[]>
+  read(path: string): Promise<Buffer>
   /** Removes them. */
   clear(): Promise<void>
 }

@@ -1,5 +1,5 @@
 import { openSync, readFileSync } from 'node:fs'
-import { mkdir, readdir, rm } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { imagePath } from '../../src/name.ts'
@@ -64,6 +64,7 @@ export async function startLayover({ dataDir, env = {}, name = LAYOVER }: Layove
       headers: { authorization, 'content-type': uploadOf(Buffer.alloc(0)).contentType },
       bodyOf: (image) => uploadOf(image).body,
       stored: () => filesBelow(images),
+      read: (path) => readFile(path),
       async clear() {
         for (const shard of await readdir(images))
           await rm(join(images, shard), { recursive: true, force: true })

@@ -1,4 +1,4 @@
-import { mkdir, rm } from 'node:fs/promises'
+import { mkdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { uploadOf } from '../../test/support/multipart.ts'
 import { end, firstLine, launch, onServerCore } from '../process.ts'
@@ -42,9 +42,10 @@ export async function startRaw(ground: Ground): Promise<Contestant> {
 }
 
 /** How files are counted and removed that all lie in one folder. */
-export function filesOf(folder: string): Pick<UploadForm, 'stored' | 'clear'> {
+export function filesOf(folder: string): Pick<UploadForm, 'stored' | 'read' | 'clear'> {
   return {
     stored: () => filesBelow(folder),
+    read: (path) => readFile(path),
     clear: async () => {
       for (const path of await filesBelow(folder)) await rm(path, { force: true })
     },

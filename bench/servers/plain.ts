@@ -20,7 +20,11 @@ const MAX_FILE_SIZE = 20 * 1024 ** 2
 await mkdir(uploads, { recursive: true })
 const app = fastify()
 await app.register(multipart, { limits: { fileSize: MAX_FILE_SIZE, files: 1 } })
-await app.register(statics, { root: files, prefix: '/uploads/' })
+// With a prefix of its own to serve, it would read the whole folder for each request (to compare how the name is spelt).
+await app.register(statics, { root: files, serve: false })
+app.get<{ Params: { name: string } }>('/uploads/:name', (request, reply) =>
+  reply.sendFile(request.params.name),
+)
 
 app.post(
   '/api/upload',
