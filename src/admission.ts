@@ -76,6 +76,7 @@ export function holdPlace(request: FastifyRequest): Disposable {
 export function openAdmission({ config, spool, loop = watchLoop() }: AdmissionOptions): Admission {
   const { maxConcurrentUploads: most, maxMemory, maxFileSize, minFreeSpace } = config
   let [uploads, promised] = [0, 0]
+  const memory = memoryGauge()
 
   function refuseBeyondLimits(): void {
     if (most > 0 && uploads >= most) throw busy('places')
@@ -138,12 +139,22 @@ export function openAdmission({ config, spool, loop = watchLoop() }: AdmissionOp
   }
 }
 
-/** Bytes of the process. 0 where it cannot tell: that takes a file descriptor. */
-function memory(): number {
-  try {
-    return process.memoryUsage.rss()
-  } catch {
-    return 0
+/** For how many milliseconds what memory there is is not asked for again: reading it costs as much as a step of an upload. */
+const MEMORY_TRUSTED_FOR = 20
+
+/** Bytes of the process, as of a moment ago. 0 where it cannot tell: that takes a file descriptor. */
+function memoryGauge(): () => number {
+  let [known, knownSince] = [0, Number.NEGATIVE_INFINITY]
+  return () => {
+    const now = performance.now()
+    if (now - knownSince < MEMORY_TRUSTED_FOR) return known
+    knownSince = now
+    try {
+      known = process.memoryUsage.rss()
+    } catch {
+      known = 0
+    }
+    return known
   }
 }
 

@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { AddressInfo } from 'node:net'
 import cors, { type FastifyCorsOptions } from '@fastify/cors'
-import multipart from '@fastify/multipart'
 import {
   type FastifyBaseLogger,
   type FastifyInstance,
@@ -97,7 +96,7 @@ export async function buildApp({
     trustProxy: config.trustProxy ?? false,
     clientErrorHandler: answerBrokenRequest,
     frameworkErrors: ({ code }, request, reply) => {
-      void takeInTurn(request, reply)
+      takeInTurn(request, reply)
       logAtEnd(request, reply)
       answer(request, reply, problem(code === 'FST_ERR_BAD_URL' ? 'request_malformed' : 'not_found'))
     },
@@ -120,13 +119,16 @@ export async function buildApp({
   // Before all other hooks: while one of them waits, the next request on the connection would take its turn.
   app.addHook('onRequest', takeInTurn)
   // Each part that has something to give back waits for the end: a dozen at the most, which is not a leak.
-  app.addHook('onRequest', async (_request, reply) => void reply.raw.setMaxListeners(20))
+  app.addHook('onRequest', (_request, reply, done) => {
+    reply.raw.setMaxListeners(20)
+    done()
+  })
   closeAtStop(app)
   app.decorate('minUploadRate', config.minUploadRate)
   app.decorate('paceWindow', config.idleTimeout)
   for (const fact of ['apiKey', 'taken', 'failure']) app.decorateRequest(fact, undefined)
   metrics?.watch(app)
-  app.addHook('onRequest', async (request, reply) => logAtEnd(request, reply))
+  app.addHook('onRequest', logAtEnd)
   app.addHook('onRequest', refuseDoubtful)
   continueWhenWanted(app)
   refuseTunnels(app)
@@ -142,7 +144,6 @@ export async function buildApp({
   app.addContentTypeParser('*', (_request, _payload, done) => done(null))
   await app.register(async (uploads) => {
     if (config.corsOrigin !== undefined) await letPagesIn(uploads, config.corsOrigin, notFound)
-    await uploads.register(multipart)
     const mayEnter = await gate(uploads, deps)
     apiUpload(uploads, deps, mayEnter, doors)
     files(uploads, deps, mayEnter, doors)

@@ -54,13 +54,21 @@ const lastAnswers = new WeakMap<Socket, ServerResponse>()
  * An `onRequest` hook that takes up a connection's requests one after the other, and none after an answer that closes it. Node hands over what
  * follows a refused body like any other request, and it would be carried out, though its client could never know (RFC 9112, section 9.6).
  */
-export async function takeInTurn({ raw: { socket } }: FastifyRequest, reply: FastifyReply): Promise<void> {
+export function takeInTurn(
+  { raw: { socket } }: FastifyRequest,
+  reply: FastifyReply,
+  done: () => void = () => {},
+): void {
   const last = lastAnswers.get(socket)
   lastAnswers.set(socket, reply.raw)
-  if (last === undefined) return
-  if (!last.closed) await new Promise((resolve) => last.once('close', resolve))
-  // Nothing can be answered any more.
-  if (!socket.writable) reply.hijack()
+  const goOn = () => {
+    // Nothing can be answered any more.
+    if (!socket.writable) reply.hijack()
+    done()
+  }
+  if (last === undefined) done()
+  else if (last.closed) goOn()
+  else last.once('close', goOn)
 }
 
 /**
@@ -80,9 +88,10 @@ export function closeAtStop(app: FastifyInstance): void {
     const answers = answering.get(socket)
     if (answers !== undefined) answering.set(socket, answers + change)
   }
-  app.addHook('onRequest', async ({ raw: { socket } }, reply) => {
+  app.addHook('onRequest', ({ raw: { socket } }, reply, done) => {
     count(socket, 1)
     reply.raw.once('close', () => count(socket, -1))
+    done()
   })
   app.addHook('preClose', async () => {
     const deadline = Date.now() + HALF_REQUEST_TIME
@@ -92,8 +101,9 @@ export function closeAtStop(app: FastifyInstance): void {
       for (const [socket, answers] of answering) if (answers === 0) socket.destroySoon()
     }, IDLE_CHECK)
   })
-  app.addHook('onSend', async (_request, reply) => {
+  app.addHook('onSend', (_request, reply, _payload, done) => {
     if (timer !== undefined) reply.header('connection', 'close')
+    done()
   })
   app.addHook('onClose', async () => clearInterval(timer))
 }

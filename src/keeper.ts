@@ -6,10 +6,30 @@ import type { StagedBytes } from './store/store.ts'
 
 /** How much of a body is kept in memory before it goes to a temp file, and the size of each write to that file. */
 const SLAB_BYTES = 128 * 1024
-/** Slabs that wait for the next upload: 8 MB of them. */
+/** Slabs of each kind that wait for the next upload: 8 MB of them. */
 const MOST_WAITING = 64
 
-const waiting: Buffer[] = []
+/** Slabs that are used again and again. */
+class Slabs {
+  #waiting: Buffer[] = []
+  #make: () => Buffer
+
+  constructor(make: () => Buffer) {
+    this.#make = make
+  }
+
+  take(): Buffer {
+    return this.#waiting.pop() ?? this.#make()
+  }
+
+  giveBack(slab: Buffer): void {
+    if (this.#waiting.length < MOST_WAITING) this.#waiting.push(slab)
+  }
+}
+
+/** A body's first one is in shared memory: if there is no other, a thread of the store writes from it. Copying into such memory takes longer. */
+const first = new Slabs(() => Buffer.from(new SharedArrayBuffer(SLAB_BYTES)))
+const further = new Slabs(() => Buffer.allocUnsafeSlow(SLAB_BYTES))
 
 /**
  * Keeps a body: a small one in memory, a larger one in a temp file that is written a slab at a time.
@@ -37,7 +57,7 @@ export class Keeper {
     this.size += chunk.length
     for (let copied = 0; copied < chunk.length; ) {
       if (this.#filled === SLAB_BYTES) await this.#flush()
-      this.#slab ??= waiting.pop() ?? Buffer.allocUnsafeSlow(SLAB_BYTES)
+      this.#slab ??= (this.#file === undefined ? first : further).take()
       const count = chunk.copy(this.#slab, this.#filled, copied)
       this.#filled += count
       copied += count
@@ -57,9 +77,8 @@ export class Keeper {
     }
     await this.#flush()
     this.#giveBackSlab()
-    const { path } = this.#file
-    await this.#file.close()
-    return { ...kept, path, open: () => createReadStream(path, { highWaterMark: SLAB_BYTES }) }
+    const file = this.#file
+    return { ...kept, file, open: () => createReadStream(file.path, { highWaterMark: SLAB_BYTES }) }
   }
 
   async discard(): Promise<void> {
@@ -68,14 +87,17 @@ export class Keeper {
   }
 
   async #flush(): Promise<void> {
+    const isFirst = this.#file === undefined
     this.#file ??= await this.#spool.create()
     const bytes = this.#slab?.subarray(0, this.#filled) ?? Buffer.of()
     this.#filled = 0
-    await this.#file.write([bytes])
+    await this.#file.write(bytes)
+    if (isFirst) this.#giveBackSlab()
   }
 
   #giveBackSlab(): void {
-    if (this.#slab !== undefined && waiting.length < MOST_WAITING) waiting.push(this.#slab)
+    const slab = this.#slab
     this.#slab = undefined
+    if (slab !== undefined) (slab.buffer instanceof SharedArrayBuffer ? first : further).giveBack(slab)
   }
 }

@@ -66,7 +66,7 @@ export async function openKeyring(
 export function bearerOf({ raw: { headers } }: FastifyRequest): string | undefined {
   const { authorization = '' } = headers
   // Libraries log a request's headers at their most talkative; from here on the key is not among them.
-  delete headers.authorization
+  headers.authorization = undefined
   return /^bearer +(\S+) *$/i.exec(authorization)?.[1]
 }
 

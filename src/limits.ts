@@ -50,9 +50,9 @@ export async function gate(app: FastifyInstance, { config, usage, keyring, now }
     const presented = bearerOf(request)
     const isStranger = presented === undefined || !known.has(idOf(presented))
     // A client that has gone has no address any more, whatever the type says.
-    const address = normalizeIP(request.ip ?? '')
-    const wait = Math.ceil(((shutOut.get(address) ?? 0) - now()) / 1000)
-    if (isStranger && wait > 0) throw tooMany({ limit: ofServer.count, window: ofServer.seconds, wait })
+    const address = isStranger ? normalizeIP(request.ip ?? '') : ''
+    const wait = isStranger ? Math.ceil(((shutOut.get(address) ?? 0) - now()) / 1000) : 0
+    if (wait > 0) throw tooMany({ limit: ofServer.count, window: ofServer.seconds, wait })
     try {
       request.apiKey = await findKey(keyring, presented)
       known.set(request.apiKey.id, true)

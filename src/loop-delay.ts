@@ -15,19 +15,21 @@ export interface LoopDelay {
 export function watchLoop(now: () => number = () => performance.now()): LoopDelay {
   const seen: { at: number; lasted: number; late: number }[] = []
   let before = now()
+  let mean = 0
   const timer = setInterval(() => {
     const at = now()
     seen.push({ at, lasted: at - before, late: Math.max(0, at - before - INTERVAL) })
     while ((seen[0]?.at ?? at) < at - WINDOW) seen.shift()
     before = at
+    const lasted = seen.reduce((sum, turn) => sum + turn.lasted, 0)
+    const weighed = seen.reduce((sum, turn) => sum + turn.late * turn.lasted, 0)
+    // A window that has just begun says little.
+    mean = weighed / Math.max(lasted, WINDOW)
   }, INTERVAL)
   timer.unref()
   return {
     get mean() {
-      const lasted = seen.reduce((sum, turn) => sum + turn.lasted, 0)
-      const weighed = seen.reduce((sum, turn) => sum + turn.late * turn.lasted, 0)
-      // A window that has just begun says little.
-      return weighed / Math.max(lasted, WINDOW)
+      return mean
     },
     close: () => clearInterval(timer),
   }

@@ -1,4 +1,4 @@
-import { createHmac, type Hmac, randomBytes, timingSafeEqual } from 'node:crypto'
+import { createHmac, type Hmac, randomFillSync, timingSafeEqual } from 'node:crypto'
 import { FORMATS, type Format } from './formats.ts'
 
 /** Crockford's base 32 in lower case: its order is that of the values, and it has no i, l, o or u. */
@@ -168,7 +168,17 @@ function decode(text: string): number {
   return [...text].reduce((value, digit) => value * 32 + DIGITS.indexOf(digit), 0)
 }
 
+/** Random bytes in store, each used once: asking for a few takes as long as asking for thousands. */
+const random = Buffer.alloc(4096)
+let unused = 0
+
 /** Random digits: 32 divides 256, so each is equally likely. */
 function randomDigits(count: number): string {
-  return Array.from(randomBytes(count), (byte) => DIGITS[byte % 32]).join('')
+  if (unused < count) unused = randomFillSync(random).length
+  let digits = ''
+  for (const byte of random.subarray(unused - count, unused)) digits += DIGITS[byte % 32]
+  // What is in a name is not to be found in memory a second time.
+  random.fill(0, unused - count, unused)
+  unused -= count
+  return digits
 }

@@ -10,8 +10,8 @@ declare module 'fastify' {
   }
 }
 
-/** One line a request, when its connection is done with it. `docs/operations.md` has its fields, whose names stay. */
-export function logAtEnd(request: FastifyRequest, reply: FastifyReply): void {
+/** An `onRequest` hook: one line a request, when its connection is done with it. `docs/operations.md` has its fields, whose names stay. */
+export function logAtEnd(request: FastifyRequest, reply: FastifyReply, done = () => {}): void {
   reply.header('x-request-id', request.id)
   const { socket } = request.raw
   const before = socket.bytesWritten
@@ -28,6 +28,7 @@ export function logAtEnd(request: FastifyRequest, reply: FastifyReply): void {
     if (reply.raw.writableFinished) request.log.info(line, 'request')
     else request.log.info(line, 'request, client gone before the end of the answer')
   })
+  done()
 }
 
 /** Bytes of an image that were sent; of one that was broken off, as many as left at most. None for what is no image. */

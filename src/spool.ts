@@ -1,8 +1,11 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { type FileHandle, mkdir, open, readdir, stat, statfs, unlink } from 'node:fs/promises'
+import { mkdir, readdir, stat, statfs, unlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { StorageFull, storeFailure } from './store/store.ts'
+import { makeTempFile, type TempFile } from './temp-file.ts'
+
+export type { TempFile } from './temp-file.ts'
 
 /** A temp file's name: which machine and process made it, and a random part. Nothing else is ever removed. */
 const SHAPE = /^([0-9a-f]{8})-(\d+)-[0-9a-f]{32}\.part$/
@@ -12,15 +15,20 @@ const NAMESAKE_AGE = 60
 
 const machine = createHash('sha256').update(hostname()).digest('hex').slice(0, 8)
 
-/** A file that is being written and that nobody else sees. */
-export interface TempFile {
+/**
+ * Where there is so much more space than the floor, in bytes, it is not asked for again for so many milliseconds: each answer costs as
+ * much as a step of an upload.
+ */
+const AMPLE = 2 ** 30
+const TRUSTED_FOR = 500
+
+/** A name that is kept for a temp file, which somebody else makes. */
+export interface TempName {
   readonly path: string
-  /** Appends all of the pieces, one after the other. */
-  write(pieces: readonly Buffer[]): Promise<void>
-  /** Ends writing; the file stays. With `sync`, its bytes are on the disk afterwards. */
-  close(options?: { sync: boolean }): Promise<void>
-  /** Closes and removes the file; idempotent, and never fails. */
+  /** Removes the file, if it is there, and gives up the name; never fails. */
   remove(): Promise<void>
+  /** Gives up the name of a file that is gone. */
+  forget(): void
 }
 
 /** The folder of unfinished files: bodies on their way in, and whatever is about to become an image. */
@@ -28,6 +36,8 @@ export interface Spool {
   readonly dir: string
   /** Makes an empty temp file. Throws `StorageFull` while free space is below the floor, unless `anyway`; else `StoreError`. */
   create(options?: { anyway: boolean }): Promise<TempFile>
+  /** Keeps a name, in the same way, for a file that is made elsewhere. */
+  reserve(options?: { anyway: boolean }): Promise<TempName>
   /** Free space, in bytes, above the floor; negative below it. */
   headroom(): Promise<number>
   /** Removes what processes that are gone left behind, and what is older than `maxAge`. Answers how many. */
@@ -47,11 +57,16 @@ export interface SpoolOptions {
 /** Opens a spool, making its folder. */
 export async function openSpool({ dir, minFree, maxAge }: SpoolOptions): Promise<Spool> {
   await mkdir(dir, { recursive: true, mode: 0o700 })
-  const own = new Map<string, TempFile>()
+  const own = new Map<string, { remove(): Promise<void> }>()
+  let [known, knownSince] = [0, 0]
 
   async function headroom() {
+    const now = performance.now()
+    if (known > AMPLE && now - knownSince < TRUSTED_FOR) return known
     const { bavail, bsize } = await statfs(dir)
-    return bavail * bsize - minFree
+    knownSince = now
+    known = bavail * bsize - minFree
+    return known
   }
 
   async function isStale(name: string, now: number): Promise<boolean> {
@@ -65,20 +80,44 @@ export async function openSpool({ dir, minFree, maxAge }: SpoolOptions): Promise
     return now - mtimeMs > (isNamesake ? NAMESAKE_AGE : maxAge) * 1000
   }
 
+  async function reserve({ anyway } = { anyway: false }): Promise<TempName> {
+    if (!anyway && minFree > 0 && (await freeSpace()) < 0)
+      throw new StorageFull('free space is below MIN_FREE_SPACE')
+    const name = `${machine}-${process.pid}-${randomBytes(16).toString('hex')}.part`
+    const path = join(dir, name)
+    const forget = () => void own.delete(name)
+    const reserved = {
+      path,
+      forget,
+      remove: () =>
+        unlink(path)
+          .catch(() => {})
+          .then(forget),
+    }
+    own.set(name, reserved)
+    return reserved
+  }
+
+  async function freeSpace() {
+    return headroom().catch((error) => {
+      throw storeFailure(error, 'cannot tell how much space is free')
+    })
+  }
+
   return {
     dir,
     headroom,
 
-    async create({ anyway } = { anyway: false }) {
-      const name = `${machine}-${process.pid}-${randomBytes(16).toString('hex')}.part`
-      const path = join(dir, name)
+    reserve,
+
+    async create(options) {
+      const name = await reserve(options)
       try {
-        if (!anyway && minFree > 0 && (await headroom()) < 0)
-          throw new StorageFull('free space is below MIN_FREE_SPACE')
-        const file = tempFile(path, await open(path, 'wx', 0o640), () => own.delete(name))
-        own.set(name, file)
+        const file = await makeTempFile(name.path, name.forget)
+        own.set(basename(name.path), file)
         return file
       } catch (error) {
+        name.forget()
         throw storeFailure(error, 'cannot make a temp file')
       }
     },
@@ -95,41 +134,6 @@ export async function openSpool({ dir, minFree, maxAge }: SpoolOptions): Promise
 
     async close() {
       await Promise.all([...own.values()].map((file) => file.remove()))
-    },
-  }
-}
-
-function tempFile(path: string, handle: FileHandle, forget: () => void): TempFile {
-  return {
-    path,
-
-    async write(pieces) {
-      try {
-        let { bytesWritten } = await handle.writev(pieces)
-        const size = pieces.reduce((sum, { length }) => sum + length, 0)
-        if (bytesWritten === size) return
-        // A file system may take less than it is given.
-        const bytes = Buffer.concat(pieces)
-        while (bytesWritten < size) bytesWritten += (await handle.write(bytes, bytesWritten)).bytesWritten
-      } catch (error) {
-        throw storeFailure(error, 'cannot write a temp file')
-      }
-    },
-
-    async close({ sync } = { sync: false }) {
-      try {
-        if (sync) await handle.datasync()
-        await handle.close()
-      } catch (error) {
-        throw storeFailure(error, 'cannot finish a temp file')
-      }
-    },
-
-    async remove() {
-      await handle.close().catch(() => {})
-      // What cannot be removed now, the next sweep removes.
-      await unlink(path).catch(() => {})
-      forget()
     },
   }
 }

@@ -80,11 +80,11 @@ class Recogniser {
   }
 
   async #recognise() {
-    const sample = Buffer.concat(this.#sample)
+    const [first = Buffer.of(), ...others] = this.#sample
+    const sample = others.length === 0 ? first : Buffer.concat(this.#sample)
     this.#sample = []
     const format = sniff(sample)
-    if (format === undefined || (await formatByLibrary(sample)) !== format)
-      throw problem('format_unsupported')
+    if (format === undefined || (await secondOpinion(sample)) !== format) throw problem('format_unsupported')
     this.#found = { format, reader: new HeaderReader(FORMATS[format].header()) }
     this.#read(this.#found, sample)
     return this.#found
@@ -95,7 +95,22 @@ class Recogniser {
   }
 }
 
-/** What file-type says: a second opinion on the bytes at the start, which alone would take much that is no image. */
+/** What file-type said of bodies that begin with these bytes. What comes behind them, the header parsers judge. */
+const opinions = new Map<string, Format | undefined>()
+const OPINION_BYTES = 16
+const MOST_OPINIONS = 1000
+
+/** A second opinion on the bytes at the start. It takes as long as all else that is done with a small image, so it is asked for once. */
+async function secondOpinion(sample: Buffer): Promise<Format | undefined> {
+  const start = sample.toString('latin1', 0, OPINION_BYTES)
+  if (opinions.has(start)) return opinions.get(start)
+  const opinion = await formatByLibrary(sample)
+  if (opinions.size === MOST_OPINIONS) opinions.clear()
+  opinions.set(start, opinion)
+  return opinion
+}
+
+/** What file-type says, which alone would take much that is no image. */
 async function formatByLibrary(sample: Buffer): Promise<Format | undefined> {
   // It is a best-effort guesser, and what it throws at is none of the formats.
   const guess = await fileTypeFromBuffer(sample.subarray(0, SAMPLE_BYTES)).catch(() => undefined)

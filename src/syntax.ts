@@ -1,5 +1,5 @@
-import type { FastifyRequest } from 'fastify'
-import { problem } from './errors.ts'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { type Problem, problem } from './errors.ts'
 
 /** A name or address with or without a port, or nothing (RFC 9110, section 7.2; RFC 3986, section 3.2.2). */
 const HOST = /^([\w.~!$&'()*+,;=%-]*|\[[\w.:%]+\])(:\d*)?$/
@@ -9,13 +9,28 @@ const HOST = /^([\w.~!$&'()*+,;=%-]*|\[[\w.:%]+\])(:\d*)?$/
  * (RFC 9112, sections 3.2 and 6.1): another version, another number of hosts than one, a host that is none, a body that is to be decoded, or
  * one in chunks from HTTP/1.0, which has none.
  */
-export async function refuseDoubtful({ raw }: FastifyRequest): Promise<void> {
-  const { httpVersion: version, headers } = raw
-  const { host: hosts = version === '1.0' ? [''] : [] } = raw.headersDistinct
-  if ((version !== '1.0' && version !== '1.1') || hosts.length !== 1 || !HOST.test(hosts.join()))
-    throw problem('request_malformed')
-  const encoding = headers['transfer-encoding']
-  if (encoding === undefined) return
-  if (encoding.trim().toLowerCase() !== 'chunked' || version === '1.0')
-    throw problem('transfer_encoding_refused')
+export function refuseDoubtful({ raw }: FastifyRequest, _reply: FastifyReply, done: Done): void {
+  done(doubtIn(raw))
+}
+
+type Done = (error?: Problem) => void
+
+function doubtIn({ httpVersion: version, headers, rawHeaders }: FastifyRequest['raw']): Problem | undefined {
+  const { host = '', 'transfer-encoding': encoding } = headers
+  const hosts = hostsIn(rawHeaders)
+  const isHosted = hosts === 1 || (hosts === 0 && version === '1.0')
+  if ((version !== '1.0' && version !== '1.1') || !isHosted || !HOST.test(host))
+    return problem('request_malformed')
+  const isInChunks = encoding?.trim().toLowerCase() === 'chunked' && version === '1.1'
+  return encoding === undefined || isInChunks ? undefined : problem('transfer_encoding_refused')
+}
+
+/** How many there are: of several, Node keeps the first. */
+function hostsIn(rawHeaders: readonly string[]): number {
+  let count = 0
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const name = rawHeaders[at] ?? ''
+    if (name.length === 4 && name.toLowerCase() === 'host') count += 1
+  }
+  return count
 }

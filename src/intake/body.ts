@@ -1,8 +1,7 @@
 import type { IncomingMessage } from 'node:http'
-import { Readable } from 'node:stream'
 import type { FastifyRequest } from 'fastify'
 import { askForBody } from '../connection.ts'
-import { problem, problemWith } from '../errors.ts'
+import { type Problem, problem, problemWith } from '../errors.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -24,17 +23,25 @@ const GATHERING_TIME = 50
 const FREE_PIECES = 64 * 1024
 const BYTES_PER_PIECE = 64
 
+/** A request's body, to be read once. */
+export interface Body extends AsyncIterableIterator<Buffer> {
+  /** Why it failed, if it has. */
+  readonly failure: Problem | undefined
+  /** Reads no more of it. */
+  leave(): void
+}
+
 /**
  * A request's body, of which at most `maxBody` bytes may come, in pieces that are worth handling. Tells a client that waits with it to
  * go on.
  *
  * Ends only when the whole message has arrived. Fails with a `Problem` if its client stalls, is slower than `MIN_UPLOAD_RATE`, sends
- * too much or in too small pieces, or goes away. When it is destroyed before its end, the rest of the message is left, as the client
+ * too much or in too small pieces, or goes away. When it is left before its end, the rest of the message is left, as the client
  * is still to read why.
  */
-export function openBody({ raw, server }: FastifyRequest, maxBody: number): Readable {
+export function openBody({ raw, server }: Pick<FastifyRequest, 'raw' | 'server'>, maxBody: number): Body {
   askForBody(raw)
-  return new Body(raw, { maxBody, minRate: server.minUploadRate, paceWindow: server.paceWindow })
+  return new RequestBody(raw, { maxBody, minRate: server.minUploadRate, paceWindow: server.paceWindow })
 }
 
 interface BodyLimits {
@@ -43,7 +50,11 @@ interface BodyLimits {
   readonly paceWindow: number
 }
 
-class Body extends Readable {
+type Taken = IteratorResult<Buffer, undefined>
+
+/** No stream of its own behind the request's: for small bodies, making one costs more than all that is done with the bytes. */
+class RequestBody implements Body {
+  failure: Problem | undefined
   #raw: IncomingMessage
   #maxBody: number
   #received = 0
@@ -51,32 +62,62 @@ class Body extends Readable {
   #gathered: Buffer | undefined
   #filled = 0
   #gathering: NodeJS.Timeout | undefined
-  #pace: NodeJS.Timeout | undefined
+  #pace: () => void = () => {}
+  /** What has come and that nobody has asked for yet. */
+  #ready: Buffer[] = []
+  #isOver = false
+  #reader: PromiseWithResolvers<Taken> | undefined
 
   constructor(raw: IncomingMessage, { maxBody, minRate, paceWindow }: BodyLimits) {
-    super()
     this.#raw = raw
     this.#maxBody = maxBody
-    // Whoever reads it may have left before, when it fails.
-    this.on('error', () => {})
     if (raw.destroyed) {
-      this.destroy(problem('upload_incomplete'))
+      this.#end(problem('upload_incomplete'))
       return
     }
     this.#listen('on')
-    if (minRate > 0) this.#keepPace(minRate, paceWindow)
+    if (minRate === 0) return
+    this.#pace = this.#keepPace(minRate, paceWindow)
+    watch(this.#pace)
   }
 
-  override _read(): void {
-    this.#raw.resume()
+  [Symbol.asyncIterator](): this {
+    return this
   }
 
-  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+  async next(): Promise<Taken> {
+    const value = this.#ready.shift()
+    if (value !== undefined) {
+      if (this.#ready.length === 0 && !this.#isOver) this.#raw.resume()
+      return { value, done: false }
+    }
+    if (this.failure) throw this.failure
+    if (this.#isOver) return { value: undefined, done: true }
+    this.#reader ??= Promise.withResolvers()
+    return this.#reader.promise
+  }
+
+  /** What leaving a loop over it does. */
+  async return(): Promise<Taken> {
+    this.leave()
+    return { value: undefined, done: true }
+  }
+
+  leave(): void {
+    if (!this.#isOver) this.#end()
+  }
+
+  #end(failure?: Problem): void {
+    if (this.#isOver) return
+    this.#isOver = true
+    this.failure = failure
+    this.#ready = []
     clearTimeout(this.#gathering)
-    clearInterval(this.#pace)
+    watched.delete(this.#pace)
     this.#listen('off')
     this.#raw.pause()
-    done(error)
+    if (failure) this.#reader?.reject(failure)
+    else this.#reader?.resolve({ value: undefined, done: true })
   }
 
   #listen(how: 'on' | 'off'): void {
@@ -87,19 +128,16 @@ class Body extends Readable {
     this.#raw[how]('close', this.#breakOff)
   }
 
-  #fail(code: 'body_too_large' | 'body_fragmented' | 'upload_incomplete' | 'upload_stalled'): void {
-    this.destroy(problem(code))
-  }
+  #stall = () => this.#end(problem('upload_stalled'))
 
-  #stall = () => this.#fail('upload_stalled')
-
-  #breakOff = (cause?: Error) => this.destroy(problemWith('upload_incomplete', { cause }))
+  #breakOff = (cause?: Error) => this.#end(problemWith('upload_incomplete', { cause }))
 
   #take = (chunk: Buffer): void => {
     this.#received += chunk.length
     this.#pieces += 1
-    if (this.#received > this.#maxBody) this.#fail('body_too_large')
-    else if (this.#pieces > FREE_PIECES + this.#received / BYTES_PER_PIECE) this.#fail('body_fragmented')
+    if (this.#received > this.#maxBody) this.#end(problem('body_too_large'))
+    else if (this.#pieces > FREE_PIECES + this.#received / BYTES_PER_PIECE)
+      this.#end(problem('body_fragmented'))
     else this.#gather(chunk)
   }
 
@@ -125,31 +163,51 @@ class Body extends Readable {
   }
 
   #give(bytes: Buffer): void {
-    if (!this.push(bytes)) this.#raw.pause()
+    const reader = this.#reader
+    if (reader === undefined) {
+      this.#ready.push(bytes)
+      this.#raw.pause()
+      return
+    }
+    this.#reader = undefined
+    reader.resolve({ value: bytes, done: false })
   }
 
   #finish = (): void => {
     if (!this.#raw.complete) {
-      this.#fail('upload_incomplete')
+      this.#end(problem('upload_incomplete'))
       return
     }
     // What comes after this is about the next request on the connection.
     this.#listen('off')
-    clearInterval(this.#pace)
+    watched.delete(this.#pace)
     this.#flush()
-    this.push(null)
+    this.#isOver = true
+    this.#reader?.resolve({ value: undefined, done: true })
   }
 
   /** Fails when too little comes. Only the seconds count in which we wait for the client, and not it for us. */
-  #keepPace(minRate: number, window: number): void {
+  #keepPace(minRate: number, window: number): () => void {
     let [waited, before] = [0, 0]
-    this.#pace = setInterval(() => {
-      if (this.#raw.readableLength > 0 || this.readableLength > 0) return
+    return () => {
+      if (this.#raw.readableLength > 0 || this.#ready.length > 0) return
       waited += 1
       if (waited < window) return
-      if (this.#received - before < minRate * window) this.#fail('upload_stalled')
+      if (this.#received - before < minRate * window) this.#stall()
       ;[waited, before] = [0, this.#received]
-    }, 1000)
-    this.#pace.unref()
+    }
   }
+}
+
+/** What is looked at once a second, all of it by one timer: most bodies have come before theirs would go off once. */
+const watched = new Set<() => void>()
+let isWatching = false
+
+function watch(look: () => void): void {
+  watched.add(look)
+  if (isWatching) return
+  isWatching = true
+  setInterval(() => {
+    for (const each of watched) each()
+  }, 1000).unref()
 }

@@ -1,30 +1,17 @@
-import type { MultipartFile } from '@fastify/multipart'
 import type { FastifyRequest } from 'fastify'
 import { Problem, problem, problemWith } from '../errors.ts'
 import { openBody } from './body.ts'
+import { boundaryOf, FormReader, MalformedForm } from './form.ts'
 import { type Incoming, OVERHEAD } from './incoming.ts'
 
 /** The part that holds the image. */
 const FILE_PART = 'file'
 
-/** Limits on all but the file's size, which `stage` counts. One file more than is taken, so that it is seen. */
-const limits = {
-  fileSize: Number.POSITIVE_INFINITY,
-  files: 2,
-  fields: 16,
-  parts: 20,
-  fieldNameSize: 100,
-  fieldSize: 1024,
-  headerPairs: 32,
-}
-
-/** The multipart library's refusals that are not about the form's syntax. */
-const REFUSALS: Readonly<Record<string, 'too_many_files' | 'fields_refused'>> = {
-  FST_FILES_LIMIT: 'too_many_files',
-  FST_FIELDS_LIMIT: 'fields_refused',
-  FST_PARTS_LIMIT: 'fields_refused',
-  FST_PROTO_VIOLATION: 'fields_refused',
-}
+/** How many parts and fields a form may have, and how much of a field counts: more than any client sends. */
+const MOST_PARTS = 20
+const MOST_FIELDS = 16
+const LONGEST_NAME = 100
+const LONGEST_FIELD = 1024
 
 /** An `onRequest` hook that refuses, before it is read, a body that says it is too large for a file of `maxFileSize` bytes. */
 export function refuseTooLarge(maxFileSize: number) {
@@ -38,69 +25,82 @@ export function refuseTooLarge(maxFileSize: number) {
  * Reads a multipart request up to its file; the rest is read as `body` is. Rejects with a `Problem` if there is no file.
  */
 export async function readMultipart(request: FastifyRequest, maxFileSize: number): Promise<Incoming> {
-  if (!request.isMultipart()) throw problem('multipart_expected')
-  const fields = new Map<string, string>()
-  const form = openForm(request, fields, maxFileSize + OVERHEAD)
+  const { 'content-type': contentType = '' } = request.headers
+  if (!/^multipart\/form-data *(;|$)/i.test(contentType)) throw problem('multipart_expected')
+  const boundary = boundaryOf(contentType)
+  if (boundary === undefined) throw problem('multipart_malformed')
+  const form = new Form(request, boundary, maxFileSize + OVERHEAD)
   const file = await form.nextFile()
-  if (file?.fieldname !== FILE_PART) {
-    form.leave()
-    const found = [...fields.keys(), ...(file ? [file.fieldname] : [])]
-    throw problem('file_missing', { found: found.slice(0, 5) })
+  if (file === FILE_PART) return { body: form.file(), fields: form.fields }
+  form.leave()
+  const found = [...form.fields.keys(), ...(file === undefined ? [] : [file])]
+  throw problem('file_missing', { found: found.slice(0, 5) })
+}
+
+/** A form with one file and some fields, in any order. */
+class Form {
+  /** As far as it has been read. */
+  readonly fields = new Map<string, string>()
+  #raw: FastifyRequest['raw']
+  #body: ReturnType<typeof openBody>
+  #reader: FormReader
+  #parts = 0
+
+  constructor({ raw, server }: FastifyRequest, boundary: string, maxBody: number) {
+    this.#raw = raw
+    this.#body = openBody({ raw, server }, maxBody)
+    this.#reader = new FormReader(this.#body, boundary)
   }
-  return { body: readFile(form, file), fields }
-}
 
-interface Form {
-  /** Reads on to the next file, past the fields before it; undefined at the end of the form. */
-  nextFile(): Promise<MultipartFile | undefined>
-  /** Whether all of the message has arrived. */
-  isWhole(): boolean
-  /** Reads no more of it. */
-  leave(): void
-  /** What any failure while reading means for the client. */
-  explain(error: unknown): Problem
-}
-
-function openForm(request: FastifyRequest, fields: Map<string, string>, maxBody: number): Form {
-  const { raw } = request
-  const body = Object.assign(openBody(request, maxBody), { headers: raw.headers })
-  // The library reads a request's own stream, of which it wants no more than what every stream has, and the headers.
-  const parts = (Object.create(request, { raw: { value: body } }) as FastifyRequest).parts({ limits })
-  return {
-    isWhole: () => raw.complete,
-    leave: () => body.destroy(),
-
-    async nextFile() {
-      try {
-        for (;;) {
-          const { value: part, done } = await parts.next()
-          if (done) return undefined
-          if (part.type === 'file') return part
-          if (!fields.has(part.fieldname)) fields.set(part.fieldname, String(part.value))
-        }
-      } catch (error) {
-        this.leave()
-        throw this.explain(error)
+  /** Reads on to the next file, past the fields before it. Its part's name; undefined at the end of the form. */
+  async nextFile(): Promise<string | undefined> {
+    try {
+      for (;;) {
+        const part = await this.#reader.nextPart()
+        if (part === undefined) return undefined
+        this.#parts += 1
+        if (this.#parts > MOST_PARTS || part.name in Object.prototype) throw problem('fields_refused')
+        if (part.name === '') continue
+        const name = part.name.slice(0, LONGEST_NAME)
+        if (part.isFile) return name
+        await this.#readField(name)
       }
-    },
+    } catch (error) {
+      if (error instanceof MalformedForm && this.#reader.received === 0) return undefined
+      this.leave()
+      throw explained(error)
+    }
+  }
 
-    explain(error) {
-      if (error instanceof Problem) return error
-      if (body.errored instanceof Problem) return body.errored
-      const { code = '' } = error as { code?: string }
-      return problemWith(REFUSALS[code] ?? 'multipart_malformed', { cause: error })
-    },
+  /** The current part's bytes, then the fields behind it. Ends only if nothing else came, and the whole message did. */
+  async *file(): AsyncGenerator<Buffer> {
+    try {
+      yield* this.#reader.content()
+      if ((await this.nextFile()) !== undefined) throw problem('too_many_files')
+      if (!this.#raw.complete) throw problem('upload_incomplete')
+    } catch (error) {
+      throw explained(error)
+    } finally {
+      this.leave()
+    }
+  }
+
+  /** Reads no more of it. */
+  leave(): void {
+    this.#body.leave()
+  }
+
+  async #readField(name: string): Promise<void> {
+    let value = ''
+    for await (const bytes of this.#reader.content())
+      if (value.length < LONGEST_FIELD) value += bytes.toString('latin1', 0, LONGEST_FIELD - value.length)
+    const isNew = !this.fields.has(name)
+    if (isNew && this.fields.size === MOST_FIELDS) throw problem('fields_refused')
+    if (isNew) this.fields.set(name, Buffer.from(value, 'latin1').toString())
   }
 }
 
-async function* readFile(form: Form, { file }: MultipartFile): AsyncGenerator<Buffer> {
-  try {
-    yield* file
-    if (await form.nextFile()) throw problem('too_many_files')
-    if (!form.isWhole()) throw problem('upload_incomplete')
-  } catch (error) {
-    throw form.explain(error)
-  } finally {
-    form.leave()
-  }
+/** What any failure while reading a form means for the client. */
+function explained(error: unknown): Problem {
+  return error instanceof Problem ? error : problemWith('multipart_malformed', { cause: error })
 }

@@ -54,7 +54,11 @@ export function requestMetrics(registry: Registry): (app: FastifyInstance) => vo
     if (method === 'GET') ofKind.imageTime.observe({ result: outcomeOf(reply) }, reply.elapsedTime / 1000)
   }
 
-  return (app) => app.addHook('onRequest', async (request, reply) => begin(request, reply))
+  return (app) =>
+    app.addHook('onRequest', (request, reply, done) => {
+      begin(request, reply)
+      done()
+    })
 }
 
 function instruments(registry: Registry) {

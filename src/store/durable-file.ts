@@ -1,4 +1,3 @@
-import { open } from 'node:fs/promises'
 import type { Spool, TempFile } from '../spool.ts'
 import { abortable } from './abortable.ts'
 import { type StagedBytes, StoreError } from './store.ts'
@@ -17,14 +16,15 @@ export async function durableFile(
   staged: StagedBytes,
   signal?: AbortSignal,
 ): Promise<DurableFile> {
-  if (staged.path !== undefined) {
-    await syncFile(staged.path, staged.size)
-    return { path: staged.path, [Symbol.asyncDispose]: async () => {} }
+  if (staged.file !== undefined) {
+    const { path } = staged.file
+    if ((await staged.file.sync()) !== staged.size) throw wrongSize()
+    return { path, [Symbol.asyncDispose]: async () => {} }
   }
   const temp = await spool.create()
   try {
     await writeAll(temp, staged, signal)
-    await temp.close({ sync: true })
+    if ((await temp.sync()) !== staged.size) throw wrongSize()
     return { path: temp.path, [Symbol.asyncDispose]: temp.remove }
   } catch (error) {
     await temp.remove()
@@ -33,20 +33,14 @@ export async function durableFile(
 }
 
 async function writeAll(temp: TempFile, staged: StagedBytes, signal?: AbortSignal): Promise<void> {
+  if (staged.bytes !== undefined) return temp.write(staged.bytes)
   let written = 0
   // A stream is destroyed when the loop over it is left, and when the signal says so.
-  for await (const chunk of staged.bytes === undefined ? abortable(staged.open(), signal) : [staged.bytes]) {
-    await temp.write([chunk])
+  for await (const chunk of abortable(staged.open(), signal)) {
+    await temp.write(chunk)
     written += chunk.length
-    if (written > staged.size) break
+    if (written > staged.size) return
   }
-  if (written !== staged.size) throw wrongSize()
-}
-
-async function syncFile(path: string, size: number): Promise<void> {
-  await using file = await open(path, 'r+')
-  if ((await file.stat()).size !== size) throw wrongSize()
-  await file.datasync()
 }
 
 const wrongSize = () => new StoreError('the staged bytes are not as many as announced')

@@ -3,11 +3,21 @@ import { type FileHandle, lstat, mkdir, open, readdir, rmdir, unlink } from 'nod
 import { basename, dirname, join } from 'node:path'
 import type { Readable } from 'node:stream'
 import type { Spool } from '../spool.ts'
+import { diskThreads, ThreadGone } from './disk-threads.ts'
 import { durableFile } from './durable-file.ts'
 import { folderSync } from './folder-sync.ts'
 import { linkNew } from './link-new.ts'
 import { belongsIn, isShard, shardOf } from './shards.ts'
-import { bodyFailure, ObjectExists, ObjectNotFound, type Store, StoreError, storeFailure } from './store.ts'
+import {
+  bodyFailure,
+  ObjectExists,
+  ObjectNotFound,
+  type PutOptions,
+  type StagedBytes,
+  type Store,
+  StoreError,
+  storeFailure,
+} from './store.ts'
 
 /** Neither through a symbolic link, nor waiting for the other end of a pipe: this store makes neither. */
 const READ_ONLY = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
@@ -26,6 +36,7 @@ export async function openLocalStore({ root, spool }: { root: string; spool: Spo
   await sync(dirname(root))
   await probe(root, spool)
 
+  const threads = diskThreads()
   const folderOf = (key: string) => join(root, shardOf(key))
   const pathOf = (key: string) => join(folderOf(key), key)
 
@@ -64,6 +75,35 @@ export async function openLocalStore({ root, spool }: { root: string; spool: Spo
     }
   }
 
+  /** Brings the bytes onto the disk and gives them their name. */
+  async function store(key: string, staged: StagedBytes, { signal, keep }: PutOptions): Promise<void> {
+    if (staged.bytes?.length === staged.size && threads.areUsable()) {
+      const isStored = await storeSmall(key, staged.bytes).catch(async (error) => {
+        if (!(error instanceof ThreadGone)) throw error
+        // It may have come as far as that.
+        if (!keep) await unlink(pathOf(key)).catch(() => {})
+        return false
+      })
+      if (isStored) return
+    }
+    await using file = await durableFile(spool, staged, signal)
+    signal?.throwIfAborted()
+    await publish(file.path, key)
+  }
+
+  async function storeSmall(key: string, bytes: Buffer): Promise<true> {
+    const temp = await spool.reserve()
+    let isGone = false
+    try {
+      isGone = await threads.place({ temp: temp.path, target: pathOf(key), bytes })
+      if (!isGone) await publish(temp.path, key)
+      return true
+    } finally {
+      if (isGone) temp.forget()
+      else await temp.remove()
+    }
+  }
+
   /** Nothing of that name is not found; but if the root has gone as well, the disk has. */
   async function readFailure(error: unknown, key: string): Promise<Error> {
     // ELOOP: a symbolic link.
@@ -73,12 +113,11 @@ export async function openLocalStore({ root, spool }: { root: string; spool: Spo
   }
 
   return {
-    async put(key, staged, { signal } = {}) {
+    async put(key, staged, options = {}) {
+      const { signal } = options
       signal?.throwIfAborted()
       try {
-        await using file = await durableFile(spool, staged, signal)
-        signal?.throwIfAborted()
-        await publish(file.path, key)
+        await store(key, staged, options)
         try {
           await syncName(folderOf(key))
         } catch (error) {
@@ -146,7 +185,7 @@ export async function openLocalStore({ root, spool }: { root: string; spool: Spo
       await names(root)
     },
 
-    async close() {},
+    close: () => threads.close(),
   }
 }
 
@@ -163,7 +202,6 @@ async function probe(root: string, spool: Spool): Promise<void> {
   const temp = await spool.create({ anyway: true })
   const target = join(root, `.${basename(temp.path)}`)
   try {
-    await temp.close()
     await linkNew(temp.path, target)
     await unlink(target)
   } catch (error) {

@@ -96,8 +96,11 @@ export interface StagedBytes {
   readonly bytes?: Buffer | undefined
   /** In base64, where the store wants it. */
   readonly md5?: string | undefined
-  /** A file that holds them, where they are not. A store may give it a second name, or a new one, but never changes it. */
-  readonly path?: string | undefined
+  /**
+   * A file that holds them, where they are not. A store may give it a second name, or a new one, but never changes it. `sync` brings it onto
+   * the disk, and resolves with its size in bytes.
+   */
+  readonly file?: { readonly path: string; sync(): Promise<number> } | undefined
   /** Reads them from the start. */
   open(): Readable
 }

@@ -126,7 +126,7 @@ describe('a clock that jumps ahead by four days', () => {
 test('a sweep after a jump ahead leaves the temp file of an upload that is under way', async () => {
   await using folder = await tempSpool()
   const temp = await folder.spool.create()
-  await temp.write([tinyPng])
+  await temp.write(tinyPng)
   expect(await folder.spool.sweep(Date.now() + 10 * DAY)).toBe(0)
   expect(await folder.names()).toHaveLength(1)
   await temp.remove()

@@ -103,8 +103,8 @@ export function storeContract(name: string, open: () => Promise<Harness>): void 
       ])('of a body that is $what than announced is refused', async ({ size }) => {
         const key = aKey()
         await expect(store.put(key, asStream(bytesOf(600_000), size))).rejects.toThrow(StoreError)
-        const { path } = await stagedFile(bytesOf(600_000))
-        await expect(store.put(key, inFile(path ?? '', size))).rejects.toThrow(StoreError)
+        const { file } = await stagedFile(bytesOf(600_000))
+        await expect(store.put(key, inFile(file?.path ?? '', size))).rejects.toThrow(StoreError)
         await expectNothing(key)
       })
 

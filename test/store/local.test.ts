@@ -190,6 +190,8 @@ describe('on disk', () => {
 
   test('no descriptor stays open after hundreds of operations, failures among them', async () => {
     const descriptors = async () => (await readdir('/proc/self/fd')).length
+    // The first starts a thread, which has some of its own.
+    await store.put(aKey(), inMemory(bytesOf(1)))
     const before = await descriptors()
     for (let round = 0; round < 100; round += 1) {
       const key = aKey()
@@ -331,13 +333,14 @@ describe('durability', () => {
 
   test.skipIf(!hasStrace)('a staged file is on disk before it gets its name', async () => {
     const { calls } = await trace(
-      `const { writeFileSync } = await import('node:fs')
-       writeFileSync('${dir}/tmp/staged', Buffer.alloc(1000))
-       await store.put('${aKey()}', { size: 1000, path: '${dir}/tmp/staged', open() { throw new Error() } })`,
+      `const file = await spool.create()
+       await file.write(Buffer.alloc(1000))
+       await store.put('${aKey()}', { size: 1000, file, open() { throw new Error() } })
+       await file.remove()`,
       ...['-e', 'trace=fdatasync,link,linkat'],
     )
-    const synced = calls.findIndex((line) => /fdatasync\(\d+<[^>]*\/staged>/.test(line))
-    const linked = calls.findIndex((line) => /link(at)?\(.*staged.*= 0/.test(line))
+    const synced = calls.findIndex((line) => /fdatasync\(\d+<[^>]*\.part>/.test(line))
+    const linked = calls.findIndex((line) => /link(at)?\(.*\.part.*\/images\/[0-9a-z]{5}\/.* = 0/.test(line))
     expect(synced).toBeGreaterThan(-1)
     expect(linked).toBeGreaterThan(synced)
   })

@@ -1,4 +1,5 @@
 import { createReadStream } from 'node:fs'
+import { stat } from 'node:fs/promises'
 import { PassThrough, Readable } from 'node:stream'
 import { makeName } from '../../src/name.ts'
 import type { StagedBytes } from '../../src/store/store.ts'
@@ -20,7 +21,11 @@ export function inMemory(bytes: Buffer): StagedBytes {
 }
 
 export function inFile(path: string, size: number): StagedBytes {
-  return { size, path, open: () => createReadStream(path) }
+  return {
+    size,
+    file: { path, sync: async () => (await stat(path)).size },
+    open: () => createReadStream(path),
+  }
 }
 
 /** Bytes that can only be had by reading, in pieces, as from another machine. */

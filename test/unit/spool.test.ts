@@ -4,6 +4,7 @@ import { basename, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { openSpool } from '../../src/spool.ts'
 import { StorageFull, StoreError } from '../../src/store/store.ts'
+import { descriptorsOf } from '../support/process-facts.ts'
 import { tempFolder, tempSpool } from '../support/temp-folder.ts'
 
 const MAX_AGE = 3600
@@ -88,20 +89,29 @@ describe('a temp file', () => {
   test('holds what was written, in order, and is nobody else’s to read', async () => {
     await using folder = await tempSpool()
     const temp = await folder.spool.create()
-    await temp.write([Buffer.from('one '), Buffer.from('and ')])
-    await temp.write([Buffer.alloc(0)])
-    await temp.write([Buffer.from('two')])
-    await temp.close({ sync: true })
+    for (const piece of ['one ', 'and ', '', 'two']) await temp.write(Buffer.from(piece))
+    expect(await temp.sync()).toBe(11)
     expect(await readFile(temp.path, 'utf8')).toBe('one and two')
     expect((await stat(temp.path)).mode & 0o007).toBe(0)
   })
 
-  test('can be removed while open, after closing, and twice', async () => {
+  test('can be removed twice, and while it is written; then no descriptor is left', async () => {
     await using folder = await tempSpool()
-    const [open, closed] = [await folder.spool.create(), await folder.spool.create()]
-    await closed.close()
-    for (const temp of [open, closed, open, closed]) await temp.remove()
+    const before = await descriptorsOf(process.pid)
+    const temps = await Promise.all(Array.from({ length: 8 }, () => folder.spool.create()))
+    const writes = temps.map((temp) => temp.write(Buffer.alloc(4 * 1024 ** 2)))
+    await Promise.all([...temps, ...temps].map((temp) => temp.remove()))
+    await Promise.all(writes)
     expect(await folder.names()).toEqual([])
+    expect(await descriptorsOf(process.pid)).toBe(before)
+  })
+
+  test('that was removed takes nothing more', async () => {
+    await using folder = await tempSpool()
+    const temp = await folder.spool.create()
+    await temp.remove()
+    await expect(temp.write(Buffer.from('late'))).rejects.toBeInstanceOf(StoreError)
+    await expect(temp.sync()).rejects.toBeInstanceOf(StoreError)
   })
 
   test('in a folder that is gone is a store’s failure', async () => {
@@ -114,7 +124,7 @@ describe('a temp file', () => {
 test('closing removes what this process has not finished, and nothing of others', async () => {
   const other = nameOf(process.ppid)
   await using folder = await folderWith(other, { age: 0 })
-  for (let made = 0; made < 3; made += 1) await (await folder.spool.create()).write([Buffer.from('half')])
+  for (let made = 0; made < 3; made += 1) await (await folder.spool.create()).write(Buffer.from('half'))
   await folder.spool.close()
   expect(await folder.names()).toEqual([other])
   await folder.spool.close()

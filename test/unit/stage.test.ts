@@ -49,7 +49,7 @@ describe('an image that is taken', () => {
     await using staged = await done
     expect(staged.bytes?.equals(tinyPng)).toBe(true)
     expect(staged.md5).toBeUndefined()
-    expect(staged.path).toBeUndefined()
+    expect(staged.file).toBeUndefined()
     expect(await folder.names()).toEqual([])
   })
 
@@ -69,7 +69,7 @@ describe('an image that is taken', () => {
     await using _: TempFolder = folder
     const staged = await done
     expect(staged.bytes).toBeUndefined()
-    expect(existsSync(staged.path ?? '')).toBe(true)
+    expect(existsSync(staged.file?.path ?? '')).toBe(true)
     expect(await folder.names()).toHaveLength(1)
 
     await staged[Symbol.asyncDispose]()
