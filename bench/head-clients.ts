@@ -37,10 +37,10 @@ function askUntil(end: number): Promise<void> {
       answer = ''
       socket.write(head)
     }
-    socket.setNoDelay().once('connect', ask)
-    socket.on('data', (chunk) => {
+    socket.setNoDelay().setEncoding('latin1').once('connect', ask)
+    socket.on('data', (chunk: string) => {
       bytes += chunk.length
-      answer += chunk.latin1Slice()
+      answer += chunk
       if (!answer.endsWith('\r\n\r\n')) return
       const now = performance.now()
       times.push(now - begun)
