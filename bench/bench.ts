@@ -50,8 +50,8 @@ async function measureAll(options: Options, media: ReadonlyMap<Medium, string>):
   await using folder = await folderIn(base)
   const scripts = join(folder.path, 'scripts')
   await mkdir(scripts)
-  const { isQuick, rounds, seconds, isWanted } = options
-  const scenarios = scenariosOf({ isQuick, seconds }).filter(({ title }) => isWanted(title))
+  const { isQuick, rounds, seconds, getSeconds, isWanted } = options
+  const scenarios = scenariosOf({ isQuick, seconds, getSeconds }).filter(({ title }) => isWanted(title))
   const only = <T>(title: string, run: () => Promise<T>) => (isWanted(title) ? run() : undefined)
   const s3 = (isQuick ? [] : [16, 64]).filter((connections) => isWanted(onS3(50 * KB, connections)))
   const counts = isQuick ? [50_000, 100_000] : [500_000, 1_000_000]
@@ -67,8 +67,7 @@ async function measureAll(options: Options, media: ReadonlyMap<Medium, string>):
   }
 }
 
-function write({ name }: Options): void {
-  const folder = join(import.meta.dirname, 'results')
+function write({ name, into: folder }: Options): void {
   mkdirSync(folder, { recursive: true })
   const chart = `${name}.svg`
   const report = { machine: machineFacts(), measured, targets, notes: notes(), chart }

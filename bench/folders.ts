@@ -17,7 +17,8 @@ const made = new Set<string>()
 /** The media that this machine has with room enough; each has its base folder. */
 export async function findMedia(): Promise<Map<Medium, string>> {
   const media = new Map<Medium, string>()
-  if ((await isMemory(MEMORY)) && (await roomIn(MEMORY)) > ROOM) media.set('memory', MEMORY)
+  for (const path of [tmpdir(), MEMORY])
+    if ((await isMemory(path)) && (await roomIn(path)) > ROOM) media.set('memory', path)
   // Where temp files are in memory, what is called a disk would be none.
   if (!(await isMemory(tmpdir())) && (await roomIn(tmpdir())) > ROOM) media.set('disk', tmpdir())
   return media
