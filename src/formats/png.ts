@@ -2,6 +2,8 @@ import { crc32 } from 'node:zlib'
 import { type HeaderParser, InvalidImage, skip, take } from './header-parser.ts'
 
 const CRC_LENGTH = 4
+/** What a length may be (5.3). */
+const LONGEST_CHUNK = 2 ** 31 - 1
 
 /**
  * Reads IHDR, CRC and all, then looks for the acTL chunk that makes an APNG, which must stand before the
@@ -25,6 +27,7 @@ function* hasAnimationControl(): Generator<number, boolean, Buffer> {
     const chunk = yield* take(8)
     const length = chunk.readUInt32BE(0)
     const type = chunk.toString('latin1', 4, 8)
+    if (length > LONGEST_CHUNK) throw new InvalidImage('a chunk has an impossible length')
     if (type === 'IDAT') return animated
     if (type === 'IEND') throw new InvalidImage('it holds no pixels')
     if (type === 'acTL') animated = true

@@ -46,6 +46,7 @@ function png(bytes: Buffer): Size | undefined {
   if (bytes.readUInt32BE(29) !== crc32(bytes.subarray(12, 29))) return undefined
   for (let at = 33; ; at += 12 + bytes.readUInt32BE(at)) {
     bytes.readUInt32BE(at + 4)
+    if (bytes.readInt32BE(at) < 0) return undefined
     const type = bytes.toString('latin1', at + 4, at + 8)
     if (type === 'IDAT') return { width: bytes.readUInt32BE(16), height: bytes.readUInt32BE(20) }
     if (type === 'IEND') return undefined

@@ -120,6 +120,7 @@ const broken: readonly [string, Format, Buffer][] = [
     'png',
     bytesOf(tinyPng.subarray(0, 8), tinyPng.subarray(33, 55), tinyPng.subarray(8, 33), tinyPng.subarray(33)),
   ],
+  ['a PNG with a chunk that is longer than any may be', 'png', changed(tinyPng, 33)],
   ['a PNG with IEND and no IDAT', 'png', bytesOf(tinyPng.subarray(0, 33), tinyPng.subarray(-12))],
   [
     'a PNG with a chunk longer than the file',

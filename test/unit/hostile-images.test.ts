@@ -178,12 +178,11 @@ async function statusOf(bytes: Buffer, sizes: readonly number[] = [4096]): Promi
   }
 }
 
-/** What is to be answered: first it must be one of the formats to file-type, too, then its header is read by the rule. */
-async function statusByRule(bytes: Buffer): Promise<number> {
+/** What is to be answered. */
+function statusByRule(bytes: Buffer): number {
   if (bytes.length === 0) return 400
   const format = sniff(bytes)
-  const guess = await fileTypeFromBuffer(bytes.subarray(0, 4100)).catch(() => undefined)
-  if (format === undefined || guess?.mime.replace('apng', 'png') !== FORMATS[format].mediaType) return 415
+  if (format === undefined) return 415
   const { width, height } = sizeByRule(format, bytes) ?? { width: 0, height: 0 }
   return width > 0 && height > 0 && width * height <= MAX_PIXELS ? 200 : 422
 }
@@ -204,12 +203,19 @@ test('however an image is damaged and cut into chunks, its header is read by the
   expect(Math.min(outcomes.invalid, outcomes.header)).toBeGreaterThan(2000)
 })
 
+async function mediaTypeByLibrary(bytes: Buffer): Promise<string | undefined> {
+  return (await fileTypeFromBuffer(bytes))?.mime.replace('apng', 'png')
+}
+
 test('a damaged image is taken or refused as its sender’s fault, by the rule, and nothing is left', async () => {
   const byStatus = new Map<number, number>()
   await fc.assert(
     fc.asyncProperty(damaged, chunkSizes, async (bytes, sizes) => {
       const status = await statusOf(bytes, sizes)
-      expect(status).toBe(await statusByRule(bytes))
+      expect(status).toBe(statusByRule(bytes))
+      // A library that knows hundreds of formats would say the same of all that is taken.
+      if (status === 200)
+        expect(await mediaTypeByLibrary(bytes)).toBe(FORMATS[sniff(bytes) ?? 'png'].mediaType)
       byStatus.set(status, (byStatus.get(status) ?? 0) + 1)
     }),
     { numRuns: 4000, seed: SEED + 1 },
