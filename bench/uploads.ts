@@ -21,6 +21,7 @@ export interface UploadRun {
 
 /** Above this, another path for each upload would cost the generator more than the server: nginx then replaces one file. */
 const LARGEST_NUMBERED = 1024 ** 2
+const BUSY_ATTEMPTS = 20
 /** Milliseconds in which no file is added when all uploads are over: longer than a sync takes. */
 const [QUIET_DISK, QUIET_MEMORY] = [500, 60]
 
@@ -60,7 +61,13 @@ export async function uploadRound(server: Contestant, run: UploadRun): Promise<R
 async function checkOne({ name, url }: Contestant, upload: UploadForm, image: Buffer): Promise<void> {
   const { method, headers, isNumbered } = upload
   const path = isNumbered ? `${upload.path}check` : upload.path
-  const { status, body: answer } = await ask(url + path, { method, headers, body: upload.bodyOf(image) })
+  const send = () => ask(url + path, { method, headers, body: upload.bodyOf(image) })
+  let { status, body: answer } = await send()
+  // Who refuses uploads while busy, as after a round on a machine that does other things too, is asked again.
+  for (let attempt = 0; status === 503 && attempt < BUSY_ATTEMPTS; attempt += 1) {
+    await sleep(500)
+    ;({ status, body: answer } = await send())
+  }
   if (status >= 300) throw new Error(`${name} answered an upload ${status}: ${answer.subarray(0, 200)}`)
   const file = basename(isNumbered ? path : JSON.parse(String(answer)).data)
   const found = (await upload.stored()).find((path) => basename(path) === file)
