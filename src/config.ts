@@ -66,6 +66,10 @@ const variables = z.object({
     .string()
     .default('1GB')
     .transform(orOff(quantity(SIZE_UNITS))),
+  CACHE_SIZE: z
+    .string()
+    .default('64MB')
+    .transform(orOff(quantity(SIZE_UNITS))),
   URL_FETCH: z.enum(['on', 'off']).default('on'),
   URL_FETCH_ALLOW: z.string().transform(allowances).optional(),
   URL_FETCH_TIMEOUT: z.string().default('20s').transform(timer),
@@ -238,6 +242,8 @@ function toConfig(values: Values) {
     maxConcurrentUploads: values.MAX_CONCURRENT_UPLOADS,
     /** Bytes of the process beyond which it takes no uploads; 0 for any number. */
     maxMemory: values.MAX_MEMORY,
+    /** Bytes of images that are kept in memory; 0 for none. */
+    cacheSize: values.CACHE_SIZE,
     /** Images that are fetched from elsewhere. */
     urlFetch: {
       isOn: values.URL_FETCH === 'on',

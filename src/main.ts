@@ -9,7 +9,7 @@ import { type Config, ConfigError, loadConfig, readDotEnv } from './config.ts'
 import { openKeyring } from './keys.ts'
 import type { Listener } from './metrics/listener.ts'
 import type { Metrics } from './metrics/metrics.ts'
-import { openIncomingArea, openStore } from './open-store.ts'
+import { openIncomingArea, openStore, withCache } from './open-store.ts'
 import { openUsage } from './open-usage.ts'
 import { isLeftover } from './presign/times.ts'
 import { readiness } from './readiness.ts'
@@ -30,9 +30,9 @@ async function start(): Promise<void> {
   const { keyring, secret, spool, area, ...opened } = await openAll(config, log)
   // Its library takes some memory, which those who do not ask for it keep.
   const metrics = config.metricsAddress && (await import('./metrics/metrics.ts')).openMetrics()
-  const store = metrics?.store(opened.store) ?? opened.store
+  const store = withCache(metrics?.store(opened.store) ?? opened.store, config)
   const usage = metrics?.usage(opened.usage) ?? opened.usage
-  metrics?.look({ readiness: readiness({ store, usage, spool, log }), spool })
+  metrics?.look({ readiness: readiness({ store, usage, spool, log }), spool, cache: store.facts })
   const app = await buildApp({ config, store, area, spool, usage, keyring, secret, log, metrics })
   try {
     await app.listen({ host: config.host, port: config.port, listenTextResolver: () => 'listening' })

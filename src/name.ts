@@ -129,8 +129,15 @@ export function parseId(id: string): ImageName | undefined {
   return format && parseName(`${text}.${FORMATS[format].extension}`)
 }
 
+/** The other way round, as each request asks for it. */
+const FORMAT_OF_LETTER: ReadonlyMap<string, Format> = new Map(
+  (Object.keys(LETTERS) as Format[]).flatMap((format) =>
+    Object.values(LETTERS[format]).map((letter) => [letter, format] as const),
+  ),
+)
+
 function formatOfLetter(letter: string): Format | undefined {
-  return (Object.keys(LETTERS) as Format[]).find((format) => Object.values(LETTERS[format]).includes(letter))
+  return FORMAT_OF_LETTER.get(letter)
 }
 
 function ownerMark(facts: string, keyId: string, secret: Buffer): string {
@@ -164,8 +171,16 @@ function encode(value: number, width: number): string {
   return text
 }
 
+/** The value of each digit, by its character code. */
+const VALUES = Uint8Array.from({ length: 128 }, (_, code) =>
+  Math.max(0, DIGITS.indexOf(String.fromCharCode(code))),
+)
+
 function decode(text: string): number {
-  return [...text].reduce((value, digit) => value * 32 + DIGITS.indexOf(digit), 0)
+  let value = 0
+  for (let place = 0; place < text.length; place += 1)
+    value = value * 32 + (VALUES[text.charCodeAt(place)] ?? 0)
+  return value
 }
 
 /** Random bytes in store, each used once: asking for a few takes as long as asking for thousands. */

@@ -3,9 +3,11 @@ import type { Config } from './config.ts'
 import { type ImageName, parseName } from './name.ts'
 import { headersAtRest } from './serve.ts'
 import type { Spool } from './spool.ts'
-import { openLocalStore } from './store/local.ts'
+import { type CachedStore, cachedStore } from './store/cached.ts'
+import { type LocalStoreOptions, openLocalStore } from './store/local.ts'
 import { openMemoryStore } from './store/memory.ts'
 import { type IncomingArea, type Store, StoreError } from './store/store.ts'
+import { linkWitness, storeWitness } from './store/witness.ts'
 
 export interface OpenStoreOptions {
   readonly config: Config
@@ -18,13 +20,23 @@ export interface OpenStoreOptions {
 
 /** Opens the store that the configuration names. Rejects with what to do if it cannot be used. */
 export async function openStore({ config, spool, onNote, leaveRules }: OpenStoreOptions): Promise<Store> {
-  const { dataDir, maxLifetime, s3 } = config
+  const { dataDir, maxLifetime, s3, cacheSize } = config
   if (config.store === 'memory') return openMemoryStore()
-  if (config.store === 'local') return openBelow(dataDir, 'images', spool)
+  if (config.store === 'local') return openBelow(dataDir, 'images', { spool, mayWait: cacheSize > 0 })
   // Its SDK takes as much memory as all the rest, and half of the time that a start takes.
   const { openS3Store } = await import('./store/s3.ts')
   const backstop = leaveRules ? undefined : { longestLife: maxLifetime, lifeOf }
   return openS3Store({ ...s3, backstop, headersOf: (key) => headersAtRest(nameOf(key)), onNote })
+}
+
+/** The store with a cache of CACHE_SIZE in front, for all in this process who ask it for images or delete them; as it is with CACHE_SIZE=0. */
+export function withCache(
+  store: Store,
+  { cacheSize, dataDir, store: kind }: Config,
+): Store & Partial<CachedStore> {
+  if (cacheSize === 0 || kind === 'memory') return store
+  const witness = store.mark ? storeWitness(store.mark) : linkWitness(join(dataDir, 'cached'))
+  return cachedStore(store, { size: cacheSize, witness })
 }
 
 /**
@@ -39,7 +51,7 @@ export async function openIncomingArea({
   const { dataDir, presignLifetime, uploadTimeout, s3, s3Presign } = config
   if (presignLifetime === 0) return undefined
   if (config.store === 'memory') return { store: openMemoryStore() }
-  if (config.store === 'local') return { store: await openBelow(dataDir, 'incoming', spool) }
+  if (config.store === 'local') return { store: await openBelow(dataDir, 'incoming', { spool }) }
   const { openS3Store } = await import('./store/s3.ts')
   const area = { ...s3, prefix: s3Presign.prefix, onNote }
   // Nothing is of use for longer.
@@ -56,8 +68,12 @@ export async function openIncomingArea({
   }
 }
 
-function openBelow(dataDir: string, folder: string, spool: Spool): Promise<Store> {
-  return openLocalStore({ root: join(dataDir, folder), spool }).catch((error) => {
+function openBelow(
+  dataDir: string,
+  folder: string,
+  options: Omit<LocalStoreOptions, 'root'>,
+): Promise<Store> {
+  return openLocalStore({ root: join(dataDir, folder), ...options }).catch((error) => {
     throw new StoreError(`DATA_DIR: ${dataDir} cannot be used: ${error.message}`, { cause: error })
   })
 }

@@ -37,41 +37,35 @@ export interface ImageRequest {
 export function serve({ method, headers, name, size, now }: ImageRequest): ImageAnswer {
   const etag = `"${name.text}"`
   const modified = name.created
-  const validators = {
-    etag,
-    'last-modified': new Date(modified * 1000).toUTCString(),
-    'cache-control': `public, max-age=${secondsLeft(name, now)}, immutable`,
-    ...OPEN_AND_INERT,
-  }
   if (failsPrecondition(headers, etag, modified)) return { status: 412, headers: {} }
-  if (isUnchanged(headers, etag, modified)) return { status: 304, headers: validators }
+  if (isUnchanged(headers, etag, modified)) return { status: 304, headers: validators(name, etag, now) }
 
-  const whole = { start: 0, end: size - 1 }
   // Only GET has ranges (14.2): HEAD says what the whole would be.
-  const wantsRange = method === 'GET' && rangeApplies(headers, etag, modified)
+  const wantsRange = headers.range !== undefined && method === 'GET' && rangeApplies(headers, etag, modified)
   const range = wantsRange ? parseRange(headers.range, size) : undefined
   if (range === 'unsatisfiable') return { status: 416, headers: { 'content-range': `bytes */${size}` } }
-  const { start, end } = range ?? whole
-  return {
-    status: range === undefined ? 200 : 206,
-    headers: {
-      'content-type': FORMATS[name.format].mediaType,
-      'content-length': String(end - start + 1),
-      'accept-ranges': 'bytes',
-      ...(range && { 'content-range': `bytes ${start}-${end}/${size}` }),
-      ...validators,
-    },
-    range: { start, end },
-  }
+  const { start, end } = range ?? { start: 0, end: size - 1 }
+  const answer = validators(name, etag, now)
+  answer['content-type'] = FORMATS[name.format].mediaType
+  answer['content-length'] = String(end - start + 1)
+  answer['accept-ranges'] = 'bytes'
+  if (range === undefined) return { status: 200, headers: answer, range: { start, end } }
+  answer['content-range'] = `bytes ${start}-${end}/${size}`
+  return { status: 206, headers: answer, range }
 }
 
-/** Any page may show the image, and nothing in it can run: what is uploaded may be an image and a script at once. */
-const OPEN_AND_INERT = {
-  'x-content-type-options': 'nosniff',
-  'content-security-policy': "default-src 'none'; sandbox",
-  'cross-origin-resource-policy': 'cross-origin',
-  'access-control-allow-origin': '*',
-  'x-robots-tag': 'noindex',
+/** Written out rather than put together: it is made for every answer. Any page may show the image, and nothing in it can run: what is uploaded may be an image and a script at once. */
+function validators(name: ImageName, etag: string, now: number): Record<string, string> {
+  return {
+    etag,
+    'last-modified': new Date(name.created * 1000).toUTCString(),
+    'cache-control': `public, max-age=${secondsLeft(name, now)}, immutable`,
+    'x-content-type-options': 'nosniff',
+    'content-security-policy': "default-src 'none'; sandbox",
+    'cross-origin-resource-policy': 'cross-origin',
+    'access-control-allow-origin': '*',
+    'x-robots-tag': 'noindex',
+  }
 }
 
 /**
@@ -118,7 +112,8 @@ function listsTag(list: string, etag: string): boolean {
 }
 
 /** Unix seconds of an HTTP date in any of its three forms (5.6.7); what is none is ignored. */
-function seconds(date = ''): number | undefined {
+function seconds(date: string | undefined): number | undefined {
+  if (date === undefined) return undefined
   const isAsctime = /^[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d [\d:]{8} \d{4}$/.test(date)
   if (!isAsctime && !/^[A-Z][a-z]+, .* GMT$/.test(date)) return undefined
   const time = Date.parse(isAsctime ? `${date} GMT` : date)

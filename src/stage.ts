@@ -32,7 +32,7 @@ export interface StageOptions {
 /**
  * Reads a body once, to its end: counts it, recognises its format, reads its header and keeps its bytes.
  *
- * The body must fail rather than end if it is not whole. Rejects with a `Problem` for a body that is empty, too large or not one
+ * The body must fail rather than end if it is not whole; nothing of a piece is kept when the next is asked for. Rejects with a `Problem` for a body that is empty, too large or not one
  * of the four formats, with a `StoreError` if a temp file cannot be written, and with whatever the body fails with;
  * then nothing is left. Memory is bounded whatever the size.
  */
@@ -71,12 +71,12 @@ class Recogniser {
       this.#read(this.#found, chunk)
       return
     }
-    this.#head = this.#head.length === 0 ? chunk : Buffer.concat([this.#head, chunk])
-    if (this.#head.length >= MAGIC_LENGTH) this.#recognise()
+    if (this.#head.length + chunk.length >= MAGIC_LENGTH) this.#recognise(chunk)
+    else this.#head = Buffer.concat([this.#head, chunk])
   }
 
   end(): { format: Format; header: Header } {
-    const { format, reader } = this.#found ?? this.#recognise()
+    const { format, reader } = this.#found ?? this.#recognise(Buffer.of())
     const header = orProblem(format, () => reader.end())
     const { width, height } = header
     if (width < 1 || height < 1 || width * height > this.#maxPixels) {
@@ -85,9 +85,8 @@ class Recogniser {
     return { format, header }
   }
 
-  #recognise() {
-    const head = this.#head
-    this.#head = Buffer.of()
+  #recognise(chunk: Buffer) {
+    const head = this.#head.length === 0 ? chunk : Buffer.concat([this.#head, chunk])
     const format = sniff(head)
     if (format === undefined) throw problem('format_unsupported')
     const found = { format, reader: new HeaderReader(FORMATS[format].header()) }

@@ -60,7 +60,7 @@ export class HeaderReader {
     return this.#header !== undefined
   }
 
-  /** Takes the next chunk of the body. Throws `InvalidImage`. */
+  /** Takes the next chunk of the body, and keeps nothing of it. Throws `InvalidImage`. */
   push(chunk: Buffer): void {
     this.#received += chunk.length
     let rest = chunk
@@ -83,13 +83,10 @@ export class HeaderReader {
 
   #collect(chunk: Buffer): Buffer {
     const missing = this.#wanted - this.#held.length
-    const piece = chunk.subarray(0, missing)
-    const bytes = this.#held.length === 0 ? piece : Buffer.concat([this.#held, piece])
-    if (bytes.length < this.#wanted) {
-      this.#held = Buffer.from(bytes)
-    } else {
-      this.#step(bytes)
-    }
+    // A copy, as a parser may keep what it asked for and the chunk is not ours to keep.
+    const bytes = Buffer.concat([this.#held, chunk.subarray(0, missing)])
+    if (bytes.length < this.#wanted) this.#held = bytes
+    else this.#step(bytes)
     return chunk.subarray(missing)
   }
 

@@ -23,7 +23,7 @@ const GATHERING_TIME = 50
 const FREE_PIECES = 64 * 1024
 const BYTES_PER_PIECE = 64
 
-/** A request's body, to be read once. */
+/** A request's body, to be read once, in pieces that are gone when the next is asked for: whoever needs one for longer copies it. */
 export interface Body extends AsyncIterableIterator<Buffer> {
   /** Why it failed, if it has. */
   readonly failure: Problem | undefined
@@ -50,6 +50,8 @@ interface BodyLimits {
   readonly paceWindow: number
 }
 
+const NONE = Buffer.of()
+
 type Taken = IteratorResult<Buffer, undefined>
 
 /** No stream of its own behind the request's: for small bodies, making one costs more than all that is done with the bytes. */
@@ -67,6 +69,8 @@ class RequestBody implements Body {
   #ready: Buffer[] = []
   #isOver = false
   #reader: PromiseWithResolvers<Taken> | undefined
+  /** The piece that is being used. */
+  #inUse: Buffer | undefined
 
   constructor(raw: IncomingMessage, { maxBody, minRate, paceWindow }: BodyLimits) {
     this.#raw = raw
@@ -86,9 +90,11 @@ class RequestBody implements Body {
   }
 
   async next(): Promise<Taken> {
+    this.#letGo()
     const value = this.#ready.shift()
     if (value !== undefined) {
       if (this.#ready.length === 0 && !this.#isOver) this.#raw.resume()
+      this.#inUse = value
       return { value, done: false }
     }
     if (this.failure) throw this.failure
@@ -170,7 +176,20 @@ class RequestBody implements Body {
       return
     }
     this.#reader = undefined
+    this.#inUse = bytes
     reader.resolve({ value: bytes, done: false })
+  }
+
+  /**
+   * Gives back a piece's memory, which the garbage collector would do much later and at several times the cost: to it, such a piece is
+   * a few bytes, and what is behind them no reason to look for it soon.
+   */
+  #letGo(): void {
+    const { buffer, byteLength } = this.#inUse ?? NONE
+    this.#inUse = undefined
+    // Not what others have a part of.
+    if (byteLength >= WORTH_HANDLING && buffer instanceof ArrayBuffer && buffer.byteLength === byteLength)
+      buffer.transfer(0)
   }
 
   #finish = (): void => {

@@ -17,7 +17,7 @@ export function boundaryOf(contentType: string): string | undefined {
 
 /**
  * Reads a form (multipart/form-data, RFC 7578) part by part, over any chunking of its bytes, and gives the parts' contents as they come:
- * views of the chunks, not copies.
+ * views of the chunks, not copies, each of use until the next is asked for.
  *
  * What `nextPart` and `content` throw is a `MalformedForm`, or what the chunks fail with. Holds no more than a chunk, and a part's head.
  */
@@ -91,10 +91,12 @@ export class FormReader {
   }
 
   async #readOn(): Promise<void> {
+    // Copied, as nothing of a chunk may be kept beyond this: a few bytes, or a part's head.
+    const rest = Buffer.from(this.#rest)
     const { value, done } = await this.#chunks.next()
     if (done) throw new MalformedForm('it ends before its last boundary')
     this.received += value.length
-    this.#rest = this.#rest.length === 0 ? value : Buffer.concat([this.#rest, value])
+    this.#rest = rest.length === 0 ? value : Buffer.concat([rest, value])
   }
 
   /** What stands behind the last boundary is nobody's, but the message has to be whole. */

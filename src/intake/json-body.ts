@@ -11,7 +11,7 @@ export async function readJson(request: FastifyRequest, example: string): Promis
   if (!isJson(request)) throw problem('json_expected', { example })
   if (Number(request.headers['content-length'] ?? 0) > OVERHEAD) throw problem('body_too_large')
   const text = new TextDecoder('utf-8', { fatal: true })
-  const body = await Array.fromAsync(readRaw(request, OVERHEAD))
+  const body = await Array.fromAsync(readRaw(request, OVERHEAD), (piece) => Buffer.from(piece))
   try {
     const value: unknown = JSON.parse(text.decode(Buffer.concat(body)))
     if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Members

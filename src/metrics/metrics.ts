@@ -2,9 +2,11 @@ import { Gauge, Registry } from '@prometheus-io/client'
 import type { FastifyInstance } from 'fastify'
 import type { CheckName, Readiness } from '../readiness.ts'
 import type { Spool } from '../spool.ts'
+import type { CacheFacts } from '../store/cached.ts'
 import type { Store } from '../store/store.ts'
 import type { SweepResult } from '../sweeper.ts'
 import type { Usage } from '../usage/usage.ts'
+import { cacheMetrics } from './cache.ts'
 import { callMetrics } from './calls.ts'
 import { type Listener, listenForMetrics } from './listener.ts'
 import { processMetrics } from './process.ts'
@@ -22,9 +24,16 @@ export interface Metrics {
   /** Watches an app's requests; to be called before it has routes. */
   watch(app: FastifyInstance): void
   /** What is looked at whenever the metrics are read. */
-  look(at: { readonly readiness: () => Promise<Readiness>; readonly spool: Spool }): void
+  look(at: Looked): void
   /** Serves the metrics from here on. */
   listen(address: { readonly host: string; readonly port: number }): Promise<Listener>
+}
+
+export interface Looked {
+  readonly readiness: () => Promise<Readiness>
+  readonly spool: Spool
+  /** None without a cache. */
+  readonly cache?: (() => CacheFacts) | undefined
 }
 
 /** `now` is Unix milliseconds. */
@@ -40,7 +49,8 @@ export function openMetrics({ now = Date.now }: { now?: () => number } = {}): Me
   }
 }
 
-function lookAt(registry: Registry, { readiness, spool }: Parameters<Metrics['look']>[0]): void {
+function lookAt(registry: Registry, { readiness, spool, cache }: Looked): void {
+  cacheMetrics(registry, cache)
   new Gauge({
     name: 'layover_check_ok',
     help: '1 if a check of /readyz succeeds, else 0.',

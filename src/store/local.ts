@@ -1,15 +1,14 @@
-import { constants } from 'node:fs'
-import { type FileHandle, lstat, mkdir, open, readdir, rmdir, unlink } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
-import type { Readable } from 'node:stream'
+import { lstatSync } from 'node:fs'
+import { lstat, mkdir, readdir, rmdir, unlink } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
 import type { Spool } from '../spool.ts'
 import { diskThreads, ThreadGone } from './disk-threads.ts'
 import { durableFile } from './durable-file.ts'
 import { folderSync } from './folder-sync.ts'
 import { linkNew } from './link-new.ts'
+import { type FileReaderOptions, fileReader } from './read-file.ts'
 import { belongsIn, isShard, shardOf } from './shards.ts'
 import {
-  bodyFailure,
   ObjectExists,
   ObjectNotFound,
   type PutOptions,
@@ -19,8 +18,12 @@ import {
   storeFailure,
 } from './store.ts'
 
-/** Neither through a symbolic link, nor waiting for the other end of a pipe: this store makes neither. */
-const READ_ONLY = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
+const MAY_BE_MISSING = { throwIfNoEntry: false } as const
+
+export interface LocalStoreOptions extends Partial<FileReaderOptions> {
+  readonly root: string
+  readonly spool: Spool
+}
 
 /**
  * Images as files below `root`, in folders by the leading characters of their names.
@@ -28,8 +31,9 @@ const READ_ONLY = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLO
  * `spool` holds the temp files and must be on the same file system. Rejects at once, with what to do, if the folder cannot be
  * used.
  */
-export async function openLocalStore({ root, spool }: { root: string; spool: Spool }): Promise<Store> {
+export async function openLocalStore({ root, spool, mayWait = false }: LocalStoreOptions): Promise<Store> {
   const sync = folderSync()
+  const read = fileReader({ mayWait })
   await mkdir(root, { recursive: true, mode: 0o750 }).catch((error) => {
     throw storeFailure(error, `${root} must be a folder that this user can write`)
   })
@@ -38,7 +42,9 @@ export async function openLocalStore({ root, spool }: { root: string; spool: Spo
 
   const threads = diskThreads()
   const folderOf = (key: string) => join(root, shardOf(key))
-  const pathOf = (key: string) => join(folderOf(key), key)
+  // Not `join`, which looks at each character: neither part can lead elsewhere.
+  const base = resolve(root)
+  const pathOf = (key: string) => `${base}/${shardOf(key)}/${key}`
 
   /** Folders whose own entries may not be durable yet, each with a mark of its making. */
   const unsynced = new Map<string, object>()
@@ -143,16 +149,21 @@ export async function openLocalStore({ root, spool }: { root: string; spool: Spo
 
     async open(key, { range, signal } = {}) {
       signal?.throwIfAborted()
-      let handle: FileHandle | undefined
       try {
-        handle = await open(pathOf(key), READ_ONLY)
-        const found = await handle.stat()
-        if (!found.isFile()) throw new ObjectNotFound(key)
-        const { size } = found
-        return { size, body: reading(handle, range) }
+        const opened = await read(pathOf(key), range)
+        if (opened === undefined) throw new ObjectNotFound(key)
+        return opened
       } catch (error) {
-        await handle?.close()
         throw await readFailure(error, key)
+      }
+    },
+
+    mark(key) {
+      try {
+        const found = lstatSync(pathOf(key), MAY_BE_MISSING)
+        return found?.isFile() ? `${found.ino} ${found.size} ${found.mtimeMs}` : undefined
+      } catch {
+        // Whoever reads it now is told what is wrong.
       }
     },
 
@@ -187,14 +198,6 @@ export async function openLocalStore({ root, spool }: { root: string; spool: Spo
 
     close: () => threads.close(),
   }
-}
-
-/** The bytes of an open file. Another stream behind its own, to put its failures in a store's words, would cost each download time. */
-function reading(handle: FileHandle, range: { start: number; end: number } | undefined): Readable {
-  const body = handle.createReadStream({ ...range, highWaterMark: 256 * 1024 })
-  const destroy = body._destroy.bind(body)
-  body._destroy = (error, done) => destroy(bodyFailure(error), done)
-  return body
 }
 
 /** Proves at start that a temp file can be made and given a name below `root`. */

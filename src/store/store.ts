@@ -31,10 +31,16 @@ export interface Store {
    * Opens an object, or the bytes of it from `start` to `end`, both included. The body is really open when this resolves; the
    * caller reads it to its end or destroys it; it fails with a `StoreError`. `size` is the whole object's. The caller has checked the range against it.
    */
-  open(
-    key: string,
-    options?: { range?: { start: number; end: number }; signal?: AbortSignal },
-  ): Promise<{ size: number; body: Readable }>
+  open(key: string, options?: OpenOptions): Promise<Opened>
+
+  /** A whole object, without a moment's waiting, if it is held in memory. Otherwise `open` is to be asked, also for what is not there. */
+  readonly atHand?: (key: string) => Held | undefined
+
+  /**
+   * A mark of the object that stands under a key at this moment, undefined if there is none. Once that has been deleted, by whatever process,
+   * the key has no mark any more, or another one. Synchronous, as it is looked at again and again: only where that takes some microseconds.
+   */
+  readonly mark?: (key: string) => string | undefined
 
   /** Removes an object; resolves if there is none. */
   delete(key: string): Promise<void>
@@ -55,6 +61,26 @@ export interface Store {
   /** Frees sockets and handles; idempotent. */
   close(): Promise<void>
 }
+
+export interface OpenOptions {
+  readonly range?: { readonly start: number; readonly end: number }
+  readonly signal?: AbortSignal
+}
+
+/** An object, or a part of it, that is open: its caller takes either `body` or `bytes`. */
+export interface Opened {
+  /** Of the whole object, in bytes. */
+  readonly size: number
+  /** A reader's own copy; a getter may make it, so it is to be asked for once. */
+  readonly body: Readable
+  /** What `body` would give, where it is in memory at once. Not to be changed, and lent until `done` is called. */
+  readonly bytes?: Buffer
+  /** To be called by who took `bytes`. `isRead` says whether nothing looks at them any more, as a write under way might. */
+  readonly done?: (isRead: boolean) => void
+}
+
+/** What is held in memory anyway. */
+export type Held = Opened & Required<Pick<Opened, 'bytes' | 'done'>>
 
 export interface PutOptions {
   readonly signal?: AbortSignal

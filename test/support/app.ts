@@ -7,7 +7,7 @@ import { buildApp } from '../../src/app.ts'
 import { type Config, loadConfig } from '../../src/config.ts'
 import type { Network } from '../../src/intake/remote/network.ts'
 import { openKeyring } from '../../src/keys.ts'
-import { openIncomingArea, openStore } from '../../src/open-store.ts'
+import { openIncomingArea, openStore, withCache } from '../../src/open-store.ts'
 import { openUsage } from '../../src/open-usage.ts'
 import { openSpool } from '../../src/spool.ts'
 import type { IncomingArea, Store } from '../../src/store/store.ts'
@@ -66,7 +66,7 @@ export async function startApp({
   })
   const spool = await openSpool({ dir: join(dir, 'tmp'), minFree: config.minFreeSpace, maxAge: 3600 })
   const opened = await openStore({ config, spool, onNote: () => {} })
-  const store = wrap ? wrap(opened) : opened
+  const store = withCache(wrap ? wrap(opened) : opened, config)
   const area = await openIncomingArea({ config, spool, onNote: () => {} })
   const usage = await openUsage(config)
   const app = await buildApp({

@@ -10,11 +10,14 @@ import { eventually, openSocket, requestHead, uploadHead } from '../support/sock
 
 const form = uploadOf(tinyPng)
 
-function upload(app: TestApp) {
+/** Large enough to be read piece by piece. */
+const big = uploadOf(Buffer.concat([tinyPng, Buffer.alloc(15 * 1024 ** 2)]))
+
+function upload(app: TestApp, { contentType, body } = form) {
   return fetch(`${app.url}/api/upload`, {
     method: 'POST',
-    headers: { authorization, 'content-type': form.contentType },
-    body: new Uint8Array(form.body),
+    headers: { authorization, 'content-type': contentType },
+    body: new Uint8Array(body),
   })
 }
 
@@ -162,7 +165,7 @@ describe('a client that goes away', () => {
       },
     })
     await using app = await startApp({ wrap: slow })
-    const { data } = (await (await upload(app)).json()) as { data: string }
+    const { data } = (await (await upload(app, big)).json()) as { data: string }
     const socket = await openSocket(app.port)
     socket.write(requestHead(`GET ${new URL(data).pathname}`))
     await asked
@@ -185,13 +188,7 @@ describe('a client that goes away', () => {
       },
     })
     await using app = await startApp({ wrap: watched })
-    const big = uploadOf(Buffer.concat([tinyPng, Buffer.alloc(15 * 1024 ** 2)]))
-    const response = await fetch(`${app.url}/api/upload`, {
-      method: 'POST',
-      headers: { authorization, 'content-type': big.contentType },
-      body: new Uint8Array(big.body),
-    })
-    const { data } = (await response.json()) as { data: string }
+    const { data } = (await (await upload(app, big)).json()) as { data: string }
     const socket = await openSocket(app.port)
     socket.write(requestHead(`GET ${new URL(data).pathname}`))
     await new Promise((resolve) => socket.once('data', resolve))

@@ -1,0 +1,48 @@
+/** Sizes of the buffers that are lent, in bytes. What needs a larger one is read piece by piece. */
+const SIZES = [64 * 1024, 256 * 1024, 1024 ** 2]
+/** Bytes that are lent at once, at most. */
+const MOST_LENT = 32 * 1024 ** 2
+/** Bytes that wait for the next reader, at most. */
+const MOST_WAITING = 8 * 1024 ** 2
+
+/** A buffer for one read. */
+export interface Loan {
+  /** At least as long as was asked for; it holds what its last reader left in it. */
+  readonly buffer: Buffer
+  /** Ends the loan. What may still be looked at by somebody is not lent again: `reusable` says that it is not. */
+  end(reusable: boolean): void
+}
+
+/**
+ * Lends buffers and takes them back: to the garbage collector, each new one counts as memory to be looked through soon, and to read every
+ * image into new ones would keep it busy all the time. Undefined if too large a buffer is wanted, or too much is lent.
+ */
+export function lender(): (length: number) => Loan | undefined {
+  const waiting = SIZES.map((): Buffer[] => [])
+  let lent = 0
+  let kept = 0
+
+  return (length) => {
+    if (length === 0) return undefined
+    const place = SIZES.findIndex((size) => size >= length)
+    const size = SIZES[place]
+    const ours = waiting[place]
+    if (size === undefined || ours === undefined || lent + size > MOST_LENT) return undefined
+    const before = ours.pop()
+    if (before !== undefined) kept -= size
+    const buffer = before ?? Buffer.allocUnsafeSlow(size)
+    lent += size
+    let isOver = false
+    return {
+      buffer,
+      end(reusable) {
+        if (isOver) return
+        isOver = true
+        lent -= size
+        if (!reusable || kept + size > MOST_WAITING) return
+        ours.push(buffer)
+        kept += size
+      },
+    }
+  }
+}

@@ -1,0 +1,155 @@
+import {
+  close,
+  closeSync,
+  constants,
+  createReadStream,
+  fstat,
+  fstatSync,
+  open,
+  openSync,
+  read,
+  readSync,
+  type Stats,
+} from 'node:fs'
+import { Readable } from 'node:stream'
+import { type Loan, lender } from './lender.ts'
+import { bodyFailure, type Opened, StoreError } from './store.ts'
+
+/** Neither through a symbolic link, nor waiting for the other end of a pipe: this store makes neither. */
+const READ_ONLY = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
+/** Bytes of a large file that are read at once. */
+const PIECE = 256 * 1024
+
+/** Bytes that are read while the process waits, at most. */
+const QUICK = 256 * 1024
+/** Milliseconds after which such a read was none that the system had in memory; for so many times as long there is no other then. */
+const SLOW = 2
+const CAUTION = 50
+
+type Range = { readonly start: number; readonly end: number }
+type Part = { readonly start: number; readonly length: number }
+type Read = (path: string, range?: Range) => Promise<Opened | undefined>
+
+export interface FileReaderOptions {
+  /**
+   * Whether the process may wait for small reads. What was uploaded not long ago is in the system's memory, and to have it from there takes a
+   * third of the time that it takes to hand the work to another thread. A disk that has to be waited for is noticed by the first read that
+   * it holds up, and then left to other threads for a while: all such waits together take no more than a fiftieth of the time.
+   */
+  readonly mayWait: boolean
+}
+
+/**
+ * Opens files: reads what is small at once, into buffers that are used again, and leaves the rest to a stream. Undefined for what is no
+ * file. Rejects as the file system does.
+ */
+export function fileReader({ mayWait }: FileReaderOptions): Read {
+  const lend = lender()
+  let cautiousUntil = mayWait ? 0 : Number.POSITIVE_INFINITY
+
+  return async (path, range) => {
+    const begun = performance.now()
+    const isQuick = begun >= cautiousUntil
+    const fd = isQuick ? openSync(path, READ_ONLY) : await opened(path)
+    let isOurs = true
+    try {
+      const found = isQuick ? fstatSync(fd) : await statusOf(fd)
+      if (!found.isFile()) return undefined
+      const { size } = found
+      const part = partOf(size, range)
+      if (part.length === 0) return { size, body: Readable.from([]) }
+      const loan = lend(part.length)
+      if (loan === undefined) {
+        isOurs = false
+        return { size, body: reading(fd, part) }
+      }
+      if (!isQuick || part.length > QUICK) await fill(loan, fd, part)
+      else {
+        fillSync(loan, fd, part)
+        const end = performance.now()
+        if (end - begun > SLOW) cautiousUntil = end + CAUTION * (end - begun)
+      }
+      return lentOut(loan, { size, length: part.length })
+    } finally {
+      // Whoever waits for the bytes need not wait for this.
+      if (isOurs) isQuick ? closeSync(fd) : close(fd, () => {})
+    }
+  }
+}
+
+function partOf(size: number, { start, end }: Range = { start: 0, end: size - 1 }): Part {
+  return { start, length: end - start + 1 }
+}
+
+async function fill(loan: Loan, fd: number, { start, length }: Part): Promise<void> {
+  try {
+    for (let filled = 0; filled < length; )
+      filled += counted(
+        await readInto(fd, loan.buffer, { offset: filled, length: length - filled, at: start + filled }),
+      )
+  } catch (error) {
+    loan.end(true)
+    throw error
+  }
+}
+
+function fillSync(loan: Loan, fd: number, { start, length }: Part): void {
+  try {
+    for (let filled = 0; filled < length; )
+      filled += counted(readSync(fd, loan.buffer, filled, length - filled, start + filled))
+  } catch (error) {
+    loan.end(true)
+    throw error
+  }
+}
+
+function counted(bytes: number): number {
+  if (bytes === 0) throw new StoreError('an image is shorter than its file said')
+  return bytes
+}
+
+function lentOut(loan: Loan, { size, length }: { size: number; length: number }): Opened {
+  const bytes = loan.buffer.subarray(0, length)
+  return {
+    size,
+    bytes,
+    done: loan.end,
+    get body() {
+      // The reader's own from now on.
+      loan.end(false)
+      return Readable.from([bytes])
+    },
+  }
+}
+
+/** The bytes of an open file. Another stream behind its own, to put its failures in a store's words, would cost each download time. */
+function reading(fd: number, { start, length }: Part): Readable {
+  const body = createReadStream('', { fd, start, end: start + length - 1, highWaterMark: PIECE })
+  const destroy = body._destroy.bind(body)
+  body._destroy = (error, done) => destroy(bodyFailure(error), done)
+  return body
+}
+
+// Not those of `node:fs/promises`, whose handles cost a small read a third of its time.
+
+function opened(path: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    open(path, READ_ONLY, (error, fd) => (error ? reject(error) : resolve(fd)))
+  })
+}
+
+function statusOf(fd: number): Promise<Stats> {
+  return new Promise((resolve, reject) => {
+    fstat(fd, (error, stats) => (error ? reject(error) : resolve(stats)))
+  })
+}
+
+function readInto(
+  fd: number,
+  buffer: Buffer,
+  { offset, length, at }: { offset: number; length: number; at: number },
+): Promise<number> {
+  return new Promise((resolve, reject) => {
+    read(fd, buffer, offset, length, at, (error, count) => (error ? reject(error) : resolve(count)))
+  })
+}
