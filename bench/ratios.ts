@@ -6,7 +6,7 @@ export type Measure = 'requestsPerSecond' | 'cpuMsPerRequest'
 
 /**
  * How often one contestant's figure has the other's in it: the median of the rounds' ratios, as what else the machine does in a round hits
- * both. NaN where one of them did not take part.
+ * both. A round in which something went wrong does not count. NaN where there is none that does, or one of them did not take part.
  */
 export function ratio(
   { rounds }: Comparison,
@@ -14,7 +14,8 @@ export function ratio(
   measure: Measure = 'requestsPerSecond',
 ): number {
   const [ours = [], theirs = []] = [rounds[one], rounds[other]]
-  const ratios = ours.map((round, i) => round[measure] / (theirs[i]?.[measure] ?? Number.NaN))
+  const figureOf = (round: Round | undefined) => (round?.faults === '' ? round[measure] : Number.NaN)
+  const ratios = ours.map((round, i) => figureOf(round) / figureOf(theirs[i]))
   return median(ratios.filter(Number.isFinite))
 }
 

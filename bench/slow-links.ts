@@ -16,7 +16,7 @@ export interface SlowLinksResult {
 const UPLOADS = 256
 const SIZE = 20 * MB
 /** Bytes a second of all of them together. */
-const RATE = 200 * MB
+const RATE = 256 * MB
 
 /** How much memory many large uploads take that all are under way at once, as their clients send slowly. */
 export async function measureSlowLinks(base: string): Promise<SlowLinksResult> {
