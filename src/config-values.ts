@@ -1,4 +1,5 @@
 import { isIP } from 'node:net'
+import { availableParallelism } from 'node:os'
 import ipaddr from 'ipaddr.js'
 import { z } from 'zod'
 import { LONGEST_LIFETIME } from './name.ts'
@@ -60,6 +61,14 @@ export function count(text: string, context: z.RefinementCtx): number {
   return /^\d{1,9}$/.test(text)
     ? Number(text)
     : refuse(context, `"${text}" is not a whole number, or 0 for none`)
+}
+
+/** Reads a number of processes; `auto` for as many as can run at the same time here. */
+export function workers(text: string, context: z.RefinementCtx): number {
+  if (text === 'auto') return availableParallelism()
+  return /^[1-9]\d{0,2}$/.test(text)
+    ? Number(text)
+    : refuse(context, `"${text}" is not a number from 1 to 999, or auto`)
 }
 
 export function port(text: string, context: z.RefinementCtx): number {

@@ -23,6 +23,7 @@ import {
   secret,
   timer,
   uploadPath,
+  workers,
   yesOrNo,
 } from './config-values.ts'
 
@@ -61,6 +62,7 @@ const variables = z.object({
     .string()
     .default('100MB')
     .transform(orOff(quantity(SIZE_UNITS))),
+  WORKERS: z.string().default('1').transform(workers),
   MAX_CONCURRENT_UPLOADS: z.string().default('256').transform(count),
   MAX_MEMORY: z
     .string()
@@ -144,8 +146,15 @@ function contradictions(given: Readonly<Record<string, unknown>>): string[] {
     ...(given.API_KEYS !== undefined && given.AUTH_UPSTREAM_URL !== undefined
       ? ['AUTH_UPSTREAM_URL: cannot be used with API_KEYS; set one of them']
       : []),
+    ...(given.STORE === 'memory' && workersIn(given) > 1
+      ? ['WORKERS: must be 1 with STORE=memory, which is each process’s own']
+      : []),
     ...(given.STORE === 's3' ? [...missingForS3(given), ...overlapOfPrefixes(given)] : []),
   ]
+}
+
+function workersIn(given: Readonly<Record<string, unknown>>): number {
+  return variables.pick({ WORKERS: true }).safeParse(given).data?.WORKERS ?? 1
 }
 
 const LINK_VARIABLES = variables.pick({
@@ -238,6 +247,8 @@ function toConfig(values: Values) {
     /** Base of the keys where images are fetched from the bucket, or a CDN on it, without us; no trailing slash. */
     s3PublicUrl: values.STORE === 's3' ? values.S3_PUBLIC_URL : undefined,
     minFreeSpace: values.MIN_FREE_SPACE,
+    /** Processes that serve. */
+    workers: values.WORKERS,
     /** Uploads at once; 0 for any number. */
     maxConcurrentUploads: values.MAX_CONCURRENT_UPLOADS,
     /** Bytes of the process beyond which it takes no uploads; 0 for any number. */

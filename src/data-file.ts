@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { chown, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { ConfigError } from './config.ts'
 import { syncFolder } from './store/folder-sync.ts'
 import { linkNew } from './store/link-new.ts'
 
@@ -8,11 +9,16 @@ import { linkNew } from './store/link-new.ts'
 
 /**
  * Reads a file of the data folder, or makes it; of two processes that start together, both read what one wrote. Rejects with
- * what the file system says.
+ * what the file system says, or if there is none where none may be made.
  */
-export async function readOrCreate(path: string, content: string): Promise<{ text: string; isNew: boolean }> {
+export async function readOrCreate(
+  path: string,
+  content: string,
+  { mayCreate = true }: { mayCreate?: boolean } = {},
+): Promise<{ text: string; isNew: boolean }> {
   const existing = await readIfThere(path)
   if (existing !== undefined) return { text: existing, isNew: false }
+  if (!mayCreate) throw new ConfigError(`${path} is gone: put it back, or restart the server`)
   await makeFolder(dirname(path))
   const draft = await writeDraft(path, content)
   try {

@@ -37,6 +37,8 @@ export interface KeyringOptions {
   readonly onNote?: (note: string) => void
   /** Unix milliseconds. */
   readonly now?: () => number
+  /** Whether a first key is made if there is no `keys.json`; if not, that is an error. */
+  readonly mayCreate?: boolean
 }
 
 declare module 'fastify' {
@@ -52,14 +54,14 @@ declare module 'fastify' {
  */
 export async function openKeyring(
   config: Pick<Config, 'dataDir'> & Partial<Pick<Config, 'apiKeys' | 'authUpstreamUrl'>>,
-  { onNote = () => {}, now = Date.now }: KeyringOptions = {},
+  { onNote = () => {}, now = Date.now, mayCreate = true }: KeyringOptions = {},
 ): Promise<Keyring> {
   if (config.apiKeys !== undefined) {
     const known = knownKeys(config.apiKeys.map(({ name, key }) => ({ id: idOf(key), name })))
     return { find: async (presented) => known(presented, now()) }
   }
   if (config.authUpstreamUrl !== undefined) return openUpstream(config.authUpstreamUrl, { onNote, now })
-  return openKeyFile(config.dataDir, { onNote, now })
+  return openKeyFile(config.dataDir, { onNote, now, mayCreate })
 }
 
 /** The key that a request presents, taken out of its headers. */

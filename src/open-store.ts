@@ -47,6 +47,7 @@ export async function openIncomingArea({
   config,
   spool,
   onNote,
+  leaveRules,
 }: OpenStoreOptions): Promise<IncomingArea | undefined> {
   const { dataDir, presignLifetime, uploadTimeout, s3, s3Presign } = config
   if (presignLifetime === 0) return undefined
@@ -55,7 +56,7 @@ export async function openIncomingArea({
   const { openS3Store } = await import('./store/s3.ts')
   const area = { ...s3, prefix: s3Presign.prefix, onNote }
   // Nothing is of use for longer.
-  const backstop = { longestLife: presignLifetime + uploadTimeout, lifeOf: () => 0 }
+  const backstop = leaveRules ? undefined : { longestLife: presignLifetime + uploadTimeout, lifeOf: () => 0 }
   const store = await openS3Store({ ...area, headersOf: () => UNCHECKED, backstop })
   if (s3Presign.endpoint === false) return { store }
   const { openSigner } = await import('./store/s3/signer.ts')

@@ -39,6 +39,9 @@ function sentOf({ method }: FastifyRequest, reply: FastifyReply, written: number
   return reply.raw.writableFinished ? length : Math.min(length, written)
 }
 
+/** What a link has before its token. */
+const LINKS = ['/delete/', '/incoming/']
+
 /** An image's name, or its id, or either as part of something longer. */
 const NAME = /[0-9a-z]{15}([0-9a-z]{33,})/gi
 
@@ -48,8 +51,10 @@ const NAME = /[0-9a-z]{15}([0-9a-z]{33,})/gi
  * says and 20 of its 130 random bits are shown: enough to find it by. A name that is encoded in part, once or more often, is still one to whoever decodes it.
  */
 export function shownPath(url: string): string {
-  const [path = ''] = decoded(url).split('?')
-  const link = ['/delete/', '/incoming/'].find((start) => path.includes(start))
+  const whole = url.includes('%') ? decoded(url) : url
+  const query = whole.indexOf('?')
+  const path = query < 0 ? whole : whole.slice(0, query)
+  const link = LINKS.find((start) => path.includes(start))
   if (link !== undefined) return `${link}…`
   return path.replace(NAME, (name) => `${name.slice(0, 19)}…`)
 }

@@ -1,5 +1,46 @@
 import ipaddr from 'ipaddr.js'
-import type { Config } from './config.ts'
+import { type Config, ConfigError } from './config.ts'
+import type { Listener } from './metrics/listener.ts'
+import type { Samples } from './metrics/merge.ts'
+import type { Parts } from './parts.ts'
+
+/**
+ * Says what a start has to say, once it serves: the first key, whether models can reach it, where its metrics are, and that it is ready.
+ * Rejects as the start does, having shown the key all the same, as there is no second time. `others` collects what else there is to
+ * tell when the metrics are read.
+ */
+export async function welcome<T extends { readonly url: string }>(
+  { config, keyring, log, metrics }: Parts,
+  starting: Promise<T>,
+  others?: () => Promise<Samples[]>,
+): Promise<{ server: T; listener: Listener | undefined }> {
+  const showKey = (url?: string) =>
+    keyring.firstKey && process.stdout.write(firstKeyNotice(keyring.firstKey, config, url))
+  const server = await starting.catch((error) => {
+    showKey()
+    throw error
+  })
+  const { url } = server
+  showKey(url)
+  const [base, variable] = config.s3PublicUrl ? [config.s3PublicUrl, 'S3_PUBLIC_URL'] : [url, 'PUBLIC_URL']
+  const reason = unreachableBecause(base)
+  if (reason)
+    log.warn(
+      { url: base },
+      `no model can fetch images from here: ${reason}; set ${variable} to your public address`,
+    )
+  const listener = await (config.metricsAddress && metrics?.listen(config.metricsAddress, others))?.catch(
+    explainMetrics,
+  )
+  if (listener) log.info({ url: listener.url }, 'metrics')
+  const workers = config.workers > 1 && { workers: config.workers }
+  log.info({ url, store: config.store, ...workers }, 'ready')
+  return { server, listener }
+}
+
+function explainMetrics({ code }: NodeJS.ErrnoException): never {
+  throw new ConfigError(`METRICS_ADDRESS: cannot be listened on (${code}); set another`)
+}
 
 /** What a first start shows, once: the key that was made and a line to paste, and where the server is if it is running. */
 export function firstKeyNotice(

@@ -11,11 +11,11 @@ const RECHECK = 1000
 /** The keys of `keys.json`, which is made with a first key if it is missing, and read again when it has changed. */
 export async function openKeyFile(
   dataDir: string,
-  { onNote, now }: Required<KeyringOptions>,
+  { onNote, now, mayCreate }: Required<KeyringOptions>,
 ): Promise<Keyring> {
   const path = keyFileIn(dataDir)
   const first = newKey('first', now())
-  const { isNew } = await readOrCreate(path, formatKeyFile([first.record]))
+  const { isNew } = await readOrCreate(path, formatKeyFile([first.record]), { mayCreate })
   const file = watchedFile(path)
   await file.look()
   if (file.size() === 0) onNote(`${path} has no key: nobody can upload until one is made`)

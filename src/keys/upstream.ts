@@ -24,7 +24,10 @@ const LONGEST_KEY = 512
  * neither that nor 401 or 403, a redirect too, is the problem `auth_unavailable`. Throws a `ConfigError` for a gateway that
  * shows its models to everybody.
  */
-export async function openUpstream(url: string, { onNote, now }: Required<KeyringOptions>): Promise<Keyring> {
+export async function openUpstream(
+  url: string,
+  { onNote, now }: Pick<Required<KeyringOptions>, 'onNote' | 'now'>,
+): Promise<Keyring> {
   const accepted = recent({ most: REMEMBERED, milliseconds: ACCEPTED_FOR * 1000, now })
   const refused = recent({ most: REMEMBERED, milliseconds: REFUSED_FOR * 1000, now })
   const asked = new Map<string, Promise<boolean>>()

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { createServer } from 'node:http'
+import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Registry } from '@prometheus-io/client'
 
@@ -14,17 +14,14 @@ export interface Listener {
  * the system says if the address cannot be had.
  */
 export async function listenForMetrics(
-  registry: Registry,
+  read: () => Promise<Registry>,
   { host, port }: { readonly host: string; readonly port: number },
 ): Promise<Listener> {
   const server = createServer({ requestTimeout: 10_000, headersTimeout: 5_000 }, (request, response) => {
     response.setHeader('cache-control', 'no-store')
     if (request.url !== '/metrics' || !['GET', 'HEAD'].includes(request.method ?? ''))
       return void response.writeHead(404).end()
-    registry.metrics().then(
-      (text) => response.writeHead(200, { 'content-type': registry.contentType }).end(text),
-      () => response.writeHead(500).end(),
-    )
+    answer(read, response).catch(() => response.writeHead(500).end())
   }).listen({ host, port })
   await once(server, 'listening')
   const { address, family, port: own } = server.address() as AddressInfo
@@ -36,4 +33,10 @@ export async function listenForMetrics(
       await closed
     },
   }
+}
+
+async function answer(read: () => Promise<Registry>, response: ServerResponse): Promise<void> {
+  const registry = await read()
+  const text = await registry.metrics()
+  response.writeHead(200, { 'content-type': registry.contentType }).end(text)
 }

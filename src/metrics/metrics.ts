@@ -9,6 +9,7 @@ import type { Usage } from '../usage/usage.ts'
 import { cacheMetrics } from './cache.ts'
 import { callMetrics } from './calls.ts'
 import { type Listener, listenForMetrics } from './listener.ts'
+import { merged, type Samples } from './merge.ts'
 import { processMetrics } from './process.ts'
 import { requestMetrics } from './requests.ts'
 import { sweepMetrics } from './sweeps.ts'
@@ -19,38 +20,48 @@ export interface Metrics {
   store(store: Store): Store
   /** The same usage, with its calls timed. */
   usage(usage: Usage): Usage
-  /** Runs a sweep of this store, and counts what it does. */
+  /** Runs a sweep of this store, and counts what it does; `ofMachine` alone. */
   sweep(store: Store, sweep: (store: Store) => Promise<SweepResult>): Promise<SweepResult>
   /** Watches an app's requests; to be called before it has routes. */
   watch(app: FastifyInstance): void
-  /** What is looked at whenever the metrics are read. */
-  look(at: Looked): void
-  /** Serves the metrics from here on. */
-  listen(address: { readonly host: string; readonly port: number }): Promise<Listener>
+  /** What is looked at whenever the metrics are read; `ofMachine` alone. */
+  look(at: { readonly readiness: () => Promise<Readiness>; readonly spool: Spool }): void
+  /** Adds what this process's cache says of itself; none without one. */
+  lookAtCache(facts: (() => CacheFacts) | undefined): void
+  /** All that is measured, as of now. */
+  read(): Promise<Samples>
+  /** Serves the metrics from here on, with those of other processes that `others` collects each time. */
+  listen(
+    address: { readonly host: string; readonly port: number },
+    others?: () => Promise<Samples[]>,
+  ): Promise<Listener>
 }
 
-export interface Looked {
-  readonly readiness: () => Promise<Readiness>
-  readonly spool: Spool
-  /** None without a cache. */
-  readonly cache?: (() => CacheFacts) | undefined
+export interface MetricsOptions {
+  /** Unix milliseconds. */
+  readonly now?: () => number
+  /** Whether this process measures what there is one of on a machine: sweeps, the store's state, free space. */
+  readonly ofMachine?: boolean
 }
 
-/** `now` is Unix milliseconds. */
-export function openMetrics({ now = Date.now }: { now?: () => number } = {}): Metrics {
+export function openMetrics({ now = Date.now, ofMachine = true }: MetricsOptions = {}): Metrics {
   const registry = new Registry()
   processMetrics(registry)
   return {
     ...callMetrics(registry),
-    sweep: sweepMetrics(registry, now),
+    sweep: ofMachine ? sweepMetrics(registry, now) : (store, sweep) => sweep(store),
     watch: requestMetrics(registry),
     look: (at) => lookAt(registry, at),
-    listen: (address) => listenForMetrics(registry, address),
+    lookAtCache: (facts) => cacheMetrics(registry, facts),
+    read: () => registry.getMetricsAsJSON(),
+    listen: (address, others) => {
+      const all = async () => merged([await registry.getMetricsAsJSON(), ...((await others?.()) ?? [])])
+      return listenForMetrics(others ? all : async () => registry, address)
+    },
   }
 }
 
-function lookAt(registry: Registry, { readiness, spool, cache }: Looked): void {
-  cacheMetrics(registry, cache)
+function lookAt(registry: Registry, { readiness, spool }: Parameters<Metrics['look']>[0]): void {
   new Gauge({
     name: 'layover_check_ok',
     help: '1 if a check of /readyz succeeds, else 0.',

@@ -8,14 +8,23 @@ const RESOLUTION = 20
 /**
  * What Prometheus's clients say of every process, by the names they have everywhere. Not the library's own list: that watches each
  * garbage collection, of which an upload makes some, and takes a tenth more CPU time for it.
+ *
+ * Of several processes on a machine, memory and CPU time add up; of the others it is the one that matters most: the youngest, the one with
+ * the most files, the one that is the latest.
  */
 export function processMetrics(registry: Registry): void {
   const registers = [registry]
-  const gauge = (name: string, help: string, read: () => number | Promise<number>) =>
+  const gauge = (
+    name: string,
+    help: string,
+    read: () => number | Promise<number>,
+    aggregator: 'sum' | 'max' = 'max',
+  ) =>
     new Gauge({
       name,
       help,
       registers,
+      aggregator,
       async collect() {
         // What a system does not have is not told.
         this.set(await Promise.resolve(read()).catch(() => Number.NaN))
@@ -24,8 +33,8 @@ export function processMetrics(registry: Registry): void {
 
   const started = Date.now() / 1000 - process.uptime()
   gauge('process_start_time_seconds', 'When the process started, in Unix seconds.', () => started)
-  gauge('process_resident_memory_bytes', 'Memory of the process.', () => process.memoryUsage.rss())
-  gauge('nodejs_heap_size_used_bytes', 'Memory of its objects.', () => process.memoryUsage().heapUsed)
+  gauge('process_resident_memory_bytes', 'Memory of the process.', () => process.memoryUsage.rss(), 'sum')
+  gauge('nodejs_heap_size_used_bytes', 'Memory of its objects.', () => process.memoryUsage().heapUsed, 'sum')
   gauge(
     'process_open_fds',
     'Open files and sockets.',
@@ -59,6 +68,7 @@ function eventLoopMetrics(registry: Registry): void {
     name: 'nodejs_eventloop_lag_p99_seconds',
     help: 'How late timers fire, 99 % of them at most.',
     registers,
+    aggregator: 'max',
     collect() {
       this.set(late(delay.percentile(99)))
     },
@@ -67,6 +77,7 @@ function eventLoopMetrics(registry: Registry): void {
     name: 'nodejs_eventloop_lag_max_seconds',
     help: 'How late a timer has fired.',
     registers,
+    aggregator: 'max',
     collect() {
       this.set(late(delay.max))
       // The last of them, as they are collected in this order.

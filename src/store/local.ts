@@ -25,6 +25,9 @@ export interface LocalStoreOptions extends Partial<FileReaderOptions> {
   readonly spool: Spool
 }
 
+/** Folders that are known to be durable at once; for one that is forgotten, the root is synced once more. */
+const MOST_KNOWN = 1000
+
 /**
  * Images as files below `root`, in folders by the leading characters of their names.
  *
@@ -46,26 +49,28 @@ export async function openLocalStore({ root, spool, mayWait = false }: LocalStor
   const base = resolve(root)
   const pathOf = (key: string) => `${base}/${shardOf(key)}/${key}`
 
-  /** Folders whose own entries may not be durable yet, each with a mark of its making. */
-  const unsynced = new Map<string, object>()
+  /** Which folders' own entries are durable; what other processes make is not known before. */
+  const durable = new Map<string, string>()
 
   async function makeFolder(path: string): Promise<void> {
-    unsynced.set(path, {})
     // Not the root with it: where that has gone, the disk has, and what is put in its place would be lost.
     await mkdir(path, { mode: 0o750 }).catch((error) => {
       if (codeOf(error) !== 'EEXIST') throw error
     })
   }
 
-  /** Makes an image's name durable: the entry of its folder, if that is new, and its own. */
+  /**
+   * Makes an image's name durable: its own entry, and that of its folder unless this process knows it to be. Whoever made the folder may not
+   * have got so far, and any process may have removed it and another one made it again, so it is known by what it is and not by its name.
+   */
   async function syncName(folder: string): Promise<void> {
-    const mark = unsynced.get(folder)
-    if (mark !== undefined) {
-      await sync(root)
-      // Unless it was removed and made again meanwhile.
-      if (unsynced.get(folder) === mark) unsynced.delete(folder)
-    }
-    await sync(folder)
+    const identity = await sync(folder)
+    if (durable.get(folder) === identity) return
+    await sync(root)
+    durable.delete(folder)
+    durable.set(folder, identity)
+    const [oldest] = durable.keys()
+    if (durable.size > MOST_KNOWN && oldest !== undefined) durable.delete(oldest)
   }
 
   /** Gives the file its final name, in a folder that sweeps may remove at any moment before, and again after it was made anew. */

@@ -1,6 +1,8 @@
-import { basename } from 'node:path'
+import { readdir, rm, rmdir } from 'node:fs/promises'
+import { basename, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { imagePath, parseName } from '../../src/name.ts'
+import { shardOf } from '../../src/store/shards.ts'
 import { pngOfSize, sha256, tinyPng } from '../support/images.ts'
 import { type ServerProcess, startServer } from '../support/server.ts'
 import { eventually } from '../support/socket.ts'
@@ -8,7 +10,10 @@ import { canTrace, trace } from '../support/strace.ts'
 import { type TempFolder, tempFolder } from '../support/temp-folder.ts'
 import { call, OWN_KEY, WAYS } from '../support/ways.ts'
 
-const ENV = { ...OWN_KEY, MIN_FREE_SPACE: '0', SWEEP_INTERVAL: '0' }
+/** The folder of all shards. */
+const ROOT_SYNCED = /fsync\(\d+<[^>]*\/images>\) += 0/
+
+const ENV = { ...OWN_KEY, MIN_FREE_SPACE: '0', SWEEP_INTERVAL: '0', LIFETIME: '1h' }
 
 describe.skipIf(!canTrace)('a kill at an exact point of an upload', () => {
   let folder: TempFolder
@@ -59,8 +64,8 @@ test.skipIf(!canTrace)('a 200 is sent only when bytes, name and folders are on t
     /write\(\d+<[^>]*\.part>.* = 67$/,
     /fdatasync\(\d+<[^>]*\.part>\) += 0/,
     /link(at)?\(.*\.part.*\/images\/.* = 0/,
-    /fsync\(\d+<[^>]*\/images>\) += 0/,
     /fsync\(\d+<[^>]*\/images\/[0-9a-z]{5}>\) += 0/,
+    ROOT_SYNCED,
     /writev?\(\d+<(socket|TCP).*HTTP\/1.1 200/,
   ]
   await eventually(async () => (await tracing.calls()).some((line) => /HTTP\/1.1 200/.test(line)))
@@ -69,6 +74,44 @@ test.skipIf(!canTrace)('a 200 is sent only when bytes, name and folders are on t
   expect(places).not.toContain(-1)
   expect(places).toEqual([...places].sort((a, b) => a - b))
 })
+
+test.skipIf(!canTrace)(
+  'a folder that another process has just made is on the disk before a 200, too, and synced once by each',
+  { timeout: 60_000 },
+  async () => {
+    await using folder = await tempFolder()
+    await using one = await startServer({ dataDir: folder.path, env: ENV })
+    await using other = await startServer({ dataDir: folder.path, env: ENV })
+    await whileShardLasts()
+    const upload = async ({ url }: ServerProcess) => (await WAYS.base64(url, tinyPng)).path ?? ''
+    /** How often `other` syncs the folder that the shards are in, for an upload. */
+    async function rootSyncs(): Promise<number> {
+      await using tracing = await trace(other.pid, ['--trace=fsync,write,writev'])
+      await upload(other)
+      await eventually(async () => (await tracing.calls()).some((line) => /HTTP\/1.1 200/.test(line)))
+      const calls = joined(await tracing.calls())
+      const answered = calls.findIndex((line) => /HTTP\/1.1 200/.test(line))
+      return calls.slice(0, answered).filter((line) => ROOT_SYNCED.test(line)).length
+    }
+
+    await upload(one)
+    expect(await rootSyncs()).toBe(1)
+    expect(await rootSyncs()).toBe(0)
+    // Removed with its last image, and made again: the same name, and often the same number on the disk.
+    for (const name of await one.files()) await rm(join(folder.path, 'images', shardOf(name), name))
+    for (const shard of await readdir(join(folder.path, 'images')))
+      await rmdir(join(folder.path, 'images', shard))
+    await upload(one)
+    expect(await rootSyncs()).toBe(1)
+    expect(await rootSyncs()).toBe(0)
+  },
+)
+
+/** Waits, where the next images would soon come into another folder. */
+async function whileShardLasts(): Promise<void> {
+  const expiry = () => Date.now() / 1000 + 3600
+  await eventually(() => expiry() % 1024 < 1000, 30_000)
+}
 
 /** A call that another thread's came into the middle of, in one line again, where it ended. */
 function joined(lines: readonly string[]): string[] {

@@ -322,8 +322,8 @@ describe('durability', () => {
       /fdatasync\(\d+<[^>]*\.part>/,
       /mkdir(at)?\(.*images\/[0-9a-z]{5}"/,
       /link(at)?\(.*images\/[0-9a-z]{5}\/.* = 0/,
-      /fsync\(\d+<[^>]*\/images>/,
       /fsync\(\d+<[^>]*\/images\/[0-9a-z]{5}>/,
+      /fsync\(\d+<[^>]*\/images>/,
       /write\(1<.*"resolved"/,
     ]
     const places = order.map((call) => calls.findIndex((line) => call.test(line)))

@@ -27,7 +27,14 @@ export interface ServerProcess extends AsyncDisposable {
   /** Images and temp files. */
   files(): Promise<string[]>
   /** Sends a signal and resolves with how the process ended. */
-  stop(signal: NodeJS.Signals): Promise<{ code: number | null; signal: NodeJS.Signals | null }>
+  stop(signal: NodeJS.Signals): Promise<End>
+  /** Resolves with how the process ended, by itself or by a signal that somebody else has sent. */
+  ended(): Promise<End>
+}
+
+export interface End {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
 }
 
 export interface ServerOptions {
@@ -66,6 +73,7 @@ export async function startServer({
     },
     files: place.files,
     stop: (signal) => end(child, signal),
+    ended: () => ended(child),
     async [Symbol.asyncDispose]() {
       await end(child, 'SIGKILL')
       if (dataDir === undefined) await rm(dir, { recursive: true, force: true })

@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { inspect } from 'node:util'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
@@ -49,6 +50,7 @@ test('nothing needs to be set', () => {
     s3Presign: { endpoint: undefined, credentials: undefined, prefix: 'incoming/' },
     s3PublicUrl: undefined,
     minFreeSpace: 100 * 1024 * 1024,
+    workers: 1,
     maxConcurrentUploads: 256,
     maxMemory: 1024 ** 3,
     cacheSize: 64 * 1024 ** 2,
@@ -470,6 +472,24 @@ describe('a rate', () => {
 test('UPLOAD_PATH cannot be where the server has addresses of its own', () => {
   for (const path of ['/v1', '/api/images', '/delete', '/docs', '/healthz'])
     expect(faultsOf({ UPLOAD_PATH: path }).message).toMatch(/UPLOAD_PATH: .*of its own/)
+})
+
+describe('WORKERS', () => {
+  test('is a number, or as many as run at the same time', () => {
+    expect(loadConfig({ WORKERS: '12' }).workers).toBe(12)
+    expect(loadConfig({ WORKERS: 'auto' }).workers).toBe(availableParallelism())
+  })
+
+  test.each(['0', '-1', '2.5', '1000', 'two', 'AUTO', '2 '])('%s is refused', (text) => {
+    expect(faultsOf({ WORKERS: text }).message).toMatch(/WORKERS: .* is not a number from 1/)
+  })
+
+  test('must be 1 where each would have images of its own', () => {
+    expect(faultsOf({ WORKERS: '2', STORE: 'memory' }).message).toMatch(
+      /WORKERS: must be 1 with STORE=memory/,
+    )
+    expect(loadConfig({ WORKERS: '1', STORE: 'memory' }).workers).toBe(1)
+  })
 })
 
 describe('METRICS_ADDRESS', () => {

@@ -1,0 +1,124 @@
+import { join } from 'node:path'
+import type { Logger } from 'pino'
+import { type Config, ConfigError } from './config.ts'
+import { type Keyring, openKeyring } from './keys.ts'
+import type { Metrics } from './metrics/metrics.ts'
+import { openIncomingArea, openStore, withCache } from './open-store.ts'
+import { openUsage } from './open-usage.ts'
+import { readiness } from './readiness.ts'
+import { openSecret } from './secret.ts'
+import { openSpool, type Spool } from './spool.ts'
+import { type IncomingArea, type Store, StoreError } from './store/store.ts'
+import { type Usage, UsageError } from './usage/usage.ts'
+
+/** Seconds after which a temp file belongs to nobody, if no upload may take longer. */
+const TEMP_AGE = 3600
+
+/** What a process works with. */
+export interface Parts {
+  readonly config: Config
+  readonly log: Logger
+  readonly secret: Buffer
+  readonly keyring: Keyring
+  readonly spool: Spool
+  readonly store: Store
+  /** Where uploads by link arrive; undefined for no such links. */
+  readonly area: IncomingArea | undefined
+  readonly usage: Usage
+  readonly metrics: Metrics | undefined
+}
+
+export interface PartsOptions {
+  /**
+   * For one of several workers: what is done and said once for all of them, the primary has done and said. Nothing is made then that is
+   * missing, as two secrets, or a key that nobody sees, would be worse than a worker that does not start.
+   */
+  readonly asWorker?: boolean
+}
+
+/** Opens all that the configuration names. Rejects with what to do if a part cannot be used: `isExpected`. */
+export async function openParts(
+  config: Config,
+  log: Logger,
+  { asWorker = false }: PartsOptions = {},
+): Promise<Parts> {
+  const opened = await openEach(config, log, asWorker)
+  // Its library takes some memory, which those who do not ask for it keep.
+  const metrics =
+    config.metricsAddress && (await import('./metrics/metrics.ts')).openMetrics({ ofMachine: !asWorker })
+  const store = withCache(metrics?.store(opened.store) ?? opened.store, config)
+  const usage = metrics?.usage(opened.usage) ?? opened.usage
+  const { spool } = opened
+  metrics?.lookAtCache(store.facts)
+  if (!asWorker) metrics?.look({ readiness: readiness({ store, usage, spool, log }), spool })
+  return { ...opened, config, log, store, usage, metrics }
+}
+
+export async function closeParts({ spool, store, area, usage }: Parts): Promise<void> {
+  await spool.close()
+  await store.close()
+  await area?.store.close()
+  await usage.close()
+}
+
+/** Whether an error's message says what to do, so that nobody needs to see where it came from. */
+export function isExpected(error: unknown): boolean {
+  return [ConfigError, StoreError, UsageError].some((kind) => error instanceof kind)
+}
+
+async function openEach(config: Config, log: Logger, asWorker: boolean) {
+  const { dataDir } = config
+  const mayCreate = !asWorker
+  try {
+    const secret = await openSecret(config, { mayCreate })
+    const maxAge = Math.max(TEMP_AGE, 2 * config.uploadTimeout)
+    const spool = await openSpool({ dir: join(dataDir, 'tmp'), minFree: config.minFreeSpace, maxAge })
+    // What a killed process left is gone before the first request comes in, if its id tells that it is gone.
+    if (!asWorker) await spool.sweep(Date.now())
+    const onNote = onceEach((note) => asWorker || log.warn(note))
+    const store = await openStore({ config, spool, onNote, leaveRules: asWorker })
+    const area = await openIncomingArea({ config, spool, onNote, leaveRules: asWorker })
+    if (!asWorker) await warn(config, spool, log)
+    const usage = await openUsage(config)
+    // Last, as a key that is made at a first start is shown only if nothing else fails.
+    let isOpen = false
+    const onFault = (note: string) => (asWorker && !isOpen) || log.error(note)
+    const keyring = await openKeyring(config, { onNote: onFault, mayCreate })
+    isOpen = true
+    return { secret, spool, store, area, usage, keyring }
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (isExpected(error) || code === undefined) throw error
+    throw new ConfigError(
+      `DATA_DIR: ${dataDir} cannot be used (${code}): it must be a folder that user ${process.getuid?.()} can write`,
+      {
+        cause: error,
+      },
+    )
+  }
+}
+
+/** What an operator may want to change, though all can be used. */
+async function warn(config: Config, spool: Spool, log: Logger): Promise<void> {
+  if ((await spool.headroom()) < 0)
+    log.warn('free space is below MIN_FREE_SPACE: uploads are refused until there is more')
+  if (config.store !== 's3') return
+  if (config.secret === undefined || isOnKeyFile(config))
+    log.warn('SECRET and API_KEYS are those of DATA_DIR: other replicas on this bucket need the same')
+  const isLimited = config.quota > 0 || config.rateLimit.count > 0
+  if (isLimited && config.redisUrl === undefined)
+    log.warn('each replica counts on its own: QUOTA and RATE_LIMIT are for one machine without REDIS_URL')
+}
+
+function isOnKeyFile({ apiKeys, authUpstreamUrl }: Config): boolean {
+  return apiKeys === undefined && authUpstreamUrl === undefined
+}
+
+/** Says each thing once, as two parts of a bucket may have the same to say. */
+function onceEach(say: (note: string) => void): (note: string) => void {
+  const said = new Set<string>()
+  return (note) => {
+    if (!said.has(note)) say(note)
+    said.add(note)
+  }
+}

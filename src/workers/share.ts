@@ -1,0 +1,22 @@
+import type { Config } from '../config.ts'
+
+/** Bytes that a worker may take in any case: at full speed it has some 300 MB, however many there are, and with less it would refuse uploads. */
+const LEAST_MEMORY = 512 * 1024 ** 2
+
+/**
+ * The configuration of one of `workers`: what is set for the machine, divided among them, rounded up. The one place for that.
+ *
+ * Not divided is what they count together (quotas, rates), nor free space: each looks at the disk before it takes an upload, but does not know
+ * what those of the others still have to bring.
+ */
+export function shareOf(config: Config): Config {
+  const { workers, maxConcurrentUploads, maxMemory, cacheSize } = config
+  // 0, for no limit, stays what it is.
+  const share = (whole: number) => Math.ceil(whole / workers)
+  return Object.freeze({
+    ...config,
+    maxConcurrentUploads: share(maxConcurrentUploads),
+    cacheSize: share(cacheSize),
+    maxMemory: Math.max(share(maxMemory), Math.min(maxMemory, LEAST_MEMORY)),
+  })
+}
