@@ -13,44 +13,69 @@ export interface PutLoop {
   readonly bucket: string
   /** Of each object, in bytes. */
   readonly size: number
-  readonly count: number
+  /** For how long it runs, after a second to warm up. */
+  readonly seconds: number
   /** Calls at once. */
   readonly connections: number
 }
 
 export interface PutLoopResult {
+  readonly requests: number
   readonly seconds: number
   readonly cpuSeconds: number
+  readonly p99Ms: number
+  /** MB. */
+  readonly peakMemory: number
 }
 
-const { endpoint, credentials, bucket, size, count, connections }: PutLoop = JSON.parse(process.argv[2] ?? '')
+const WARM_UP = 1000
+
+const { endpoint, credentials, bucket, size, seconds, connections }: PutLoop = JSON.parse(
+  process.argv[2] ?? '',
+)
 const connection = { endpoint, credentials, region: 'us-east-1', forcePathStyle: true }
 const client = s3Client(connection, { maxSockets: connections, silence: 0 })
 const bytes = pngOfSize(size)
 const md5 = createHash('md5').update(bytes).digest('base64')
-const keys = Array.from({ length: count }, (_, i) => `bare/${process.pid}-${i}`).values()
+let made = 0
 
-async function putInTurn(): Promise<void> {
-  for (const Key of keys)
+/** Puts objects until a time, one after the other, and adds what each took in milliseconds. */
+async function putUntil(end: number, times: number[]): Promise<void> {
+  while (performance.now() < end) {
+    const begun = performance.now()
+    made += 1
     await client.send(
       new PutObjectCommand({
         Bucket: bucket,
-        Key,
+        Key: `bare/${process.pid}-${made}`,
         Body: bytes,
         ContentLength: size,
         ContentMD5: md5,
         ContentType: 'image/png',
       }),
     )
+    times.push(performance.now() - begun)
+  }
 }
 
+async function putAll(milliseconds: number): Promise<number[]> {
+  const times: number[] = []
+  const end = performance.now() + milliseconds
+  await Promise.all(Array.from({ length: connections }, () => putUntil(end, times)))
+  return times
+}
+
+await putAll(WARM_UP)
 const begun = performance.now()
 const cpuBefore = process.cpuUsage()
-await Promise.all(Array.from({ length: connections }, putInTurn))
+const times = await putAll(seconds * 1000)
 const { user, system } = process.cpuUsage(cpuBefore)
-client.destroy()
 const result: PutLoopResult = {
+  requests: times.length,
   seconds: (performance.now() - begun) / 1000,
   cpuSeconds: (user + system) / 1e6,
+  p99Ms: times.toSorted((a, b) => a - b)[Math.floor(times.length * 0.99)] ?? Number.NaN,
+  peakMemory: process.resourceUsage().maxRSS / 1024,
 }
-console.log(JSON.stringify(result))
+client.destroy()
+process.stdout.write(`${JSON.stringify(result)}\n`)

@@ -1,95 +1,102 @@
-import { execFile } from 'node:child_process'
-import { join } from 'node:path'
-import { promisify } from 'node:util'
-import { pngOfSize } from '../test/support/images.ts'
-import { uploadMany } from '../test/support/many.ts'
-import { variablesOf } from '../test/support/place.ts'
-import { cpuSeconds } from '../test/support/process-facts.ts'
-import { installedS3, startS3 } from '../test/support/s3-servers.ts'
-import { type ServerProcess, startServer } from '../test/support/server.ts'
-import type { PutLoopResult } from './put-loop.ts'
+import { rm, writeFile } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { pngOfSize, sha256 } from '../test/support/images.ts'
+import { ask } from './ask.ts'
+import type { Contestant, UploadForm } from './contestants/contestant.ts'
+import type { Medium } from './folders.ts'
+import { measure, type Round } from './measure.ts'
+import { writeScript } from './wrk.ts'
+
+export interface UploadRun {
+  /** Bytes of the image. */
+  readonly size: number
+  readonly connections: number
+  readonly medium: Medium
+  /** Whole seconds. */
+  readonly seconds: number
+  /** Where scripts and bodies are kept. */
+  readonly scripts: string
+}
+
+/** Above this, another path for each upload would cost the generator more than the server: nginx then replaces one file. */
+const LARGEST_NUMBERED = 1024 ** 2
+const BUSY_ATTEMPTS = 20
+/** Milliseconds in which no file is added when all uploads are over: longer than a sync takes. */
+const [QUIET_DISK, QUIET_MEMORY] = [500, 60]
+
+/** One round of uploads to one server, which it begins and leaves with nothing stored. Rejects if what is stored is not what was sent. */
+export async function uploadRound(server: Contestant, run: UploadRun): Promise<Round> {
+  const { upload } = server
+  if (upload === undefined) throw new Error(`${server.name} takes no uploads`)
+  const image = pngOfSize(run.size)
+  const body = upload.bodyOf(image)
+  const isNumbered = upload.isNumbered && run.size < LARGEST_NUMBERED
+  await upload.clear()
+  await checkOne(server, upload, image)
+  await upload.clear()
+
+  const bodyFile = join(run.scripts, 'body')
+  await writeFile(bodyFile, body)
+  const { method, headers } = upload
+  const path = upload.isNumbered && !isNumbered ? `${upload.path}one` : upload.path
+  const requests = { method, headers, paths: [path], bodyFile, isNumbered }
+  const script = await writeScript(run.scripts, 'upload', requests)
+  const round = await measure(server, { ...run, script })
+
+  const isReplaced = upload.isNumbered && !isNumbered
+  const stored = await settled(upload, run.medium === 'disk' ? QUIET_DISK : QUIET_MEMORY)
+  if (round.faults === '' && !isReplaced)
+    checkCount(server.name, stored.length, round.requests, run.connections)
+  const sample = stored[Math.floor(stored.length / 2)]
+  if (sample !== undefined) checkBytes(server.name, await upload.read(sample), image)
+  await upload.clear()
+  await rm(bodyFile)
+  await checkOne(server, upload, image)
+  await upload.clear()
+  return round
+}
+
+/** Sends the image once, and compares what has been stored of it. */
+async function checkOne({ name, url }: Contestant, upload: UploadForm, image: Buffer): Promise<void> {
+  const { method, headers, isNumbered } = upload
+  const path = isNumbered ? `${upload.path}check` : upload.path
+  const send = () => ask(url + path, { method, headers, body: upload.bodyOf(image) })
+  let { status, body: answer } = await send()
+  // Who refuses uploads while busy, as after a round on a machine that does other things too, is asked again.
+  for (let attempt = 0; status === 503 && attempt < BUSY_ATTEMPTS; attempt += 1) {
+    await sleep(500)
+    ;({ status, body: answer } = await send())
+  }
+  if (status >= 300) throw new Error(`${name} answered an upload ${status}: ${answer.subarray(0, 200)}`)
+  const file = basename(isNumbered ? path : JSON.parse(String(answer)).data)
+  const found = (await upload.stored()).find((path) => basename(path) === file)
+  if (found === undefined) throw new Error(`${name} has not stored what it was sent`)
+  checkBytes(name, await upload.read(found), image)
+}
+
+function checkBytes(name: string, stored: Buffer, sent: Buffer): void {
+  if (sha256(stored) !== sha256(sent)) throw new Error(`${name} has stored other bytes than it was sent`)
+}
 
 /**
- * Uploads a second, and the server's CPU time for one: `npm run bench`.
- *
- * On local disk, and on S3 beside a bare loop of PutObject with the same client and server. All are run in turn, round by round,
- * so that what else the machine does hits them alike: only the ratios of one run say something. Linux alone.
+ * Each upload that was answered is a file. The generator ends by leaving one upload on each connection in the middle, which may yet be
+ * stored if all of it had been sent.
  */
-
-const ROUNDS = 5
-const COUNT = 1000
-const SIZE = 50 * 1024
-const CONNECTIONS = 16
-
-interface Round {
-  readonly seconds: number
-  readonly cpuSeconds: number
+function checkCount(name: string, stored: number, answered: number, connections: number): void {
+  if (stored < answered || stored > answered + connections)
+    throw new Error(`${name} has stored ${stored} files and answered ${answered} uploads`)
 }
 
-const kind = installedS3()[0]
-if (kind === undefined) throw new Error('no S3 server is installed (see test/support/s3-servers.ts)')
-const s3 = await startS3(kind)
-const bucket = 'bench'
-const onS3 = await startServer({ env: { STORE: 's3', S3_BUCKET: bucket, ...variablesOf(s3) } })
-const onDisk = await startServer()
-
-const contestants: Record<string, () => Promise<Round>> = {
-  'Layover, local disk': () => uploads(onDisk),
-  [`Layover, S3 (${kind})`]: () => uploads(onS3),
-  [`bare PutObject (${kind})`]: bareLoop,
-}
-
-try {
-  const rounds = new Map<string, Round[]>()
-  for (let round = 0; round <= ROUNDS; round += 1) {
-    for (const [name, run] of Object.entries(contestants)) {
-      const result = await run()
-      // The first is for warming up.
-      if (round > 0) rounds.set(name, [...(rounds.get(name) ?? []), result])
-    }
+/** What is stored when the server has done with the uploads that were left in the middle. */
+async function settled(upload: UploadForm, quietMs: number): Promise<string[]> {
+  const limit = performance.now() + 30_000
+  let files = await upload.stored()
+  for (let since = performance.now(); performance.now() - since < quietMs; await sleep(20)) {
+    const now = await upload.stored()
+    if (now.length !== files.length) since = performance.now()
+    if (since > limit) throw new Error('uploads go on without a client')
+    files = now
   }
-  report(rounds)
-} finally {
-  for (const server of [onDisk, onS3]) await server[Symbol.asyncDispose]()
-  await s3.stop()
-}
-
-async function uploads(server: ServerProcess): Promise<Round> {
-  const [begun, before] = [performance.now(), await cpuSeconds(server.pid)]
-  const image = pngOfSize(SIZE)
-  const statuses = await uploadMany(server, { image, count: COUNT, connections: CONNECTIONS })
-  if (statuses.some((status) => status !== 200)) throw new Error('an upload was refused')
-  return { seconds: (performance.now() - begun) / 1000, cpuSeconds: (await cpuSeconds(server.pid)) - before }
-}
-
-async function bareLoop(): Promise<Round> {
-  const { endpoint, accessKeyId, secretAccessKey } = s3
-  const credentials = { accessKeyId, secretAccessKey }
-  const loop = { endpoint, credentials, bucket, size: SIZE, count: COUNT, connections: CONNECTIONS }
-  const script = join(import.meta.dirname, 'put-loop.ts')
-  const { stdout } = await promisify(execFile)(process.execPath, [script, JSON.stringify(loop)])
-  return JSON.parse(stdout) as PutLoopResult
-}
-
-function report(rounds: ReadonlyMap<string, readonly Round[]>): void {
-  const rows = [...rounds].map(([name, all]) => ({
-    name,
-    rate: median(all.map(({ seconds }) => COUNT / seconds)),
-    cpu: median(all.map((round) => (round.cpuSeconds / COUNT) * 1000)),
-  }))
-  const bare = rows.at(-1)
-  console.log(
-    `${COUNT} uploads of ${SIZE / 1024} KB over ${CONNECTIONS} connections, medians of ${ROUNDS} rounds\n`,
-  )
-  console.log('| | uploads/s | of bare | CPU ms an upload | of bare |\n|---|---|---|---|---|')
-  for (const { name, rate, cpu } of rows) {
-    const [rateRatio, cpuRatio] = [rate / (bare?.rate ?? 1), cpu / (bare?.cpu ?? 1)]
-    console.log(
-      `| ${name} | ${rate.toFixed(0)} | ${rateRatio.toFixed(2)} | ${cpu.toFixed(2)} | ${cpuRatio.toFixed(2)} |`,
-    )
-  }
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN
+  return files
 }
