@@ -31,12 +31,16 @@ export async function listOwn(
   const firstLive = firstLiveKey(now)
   // One more than the page, which tells whether there is another.
   const newest: OwnImage[] = []
-  for await (const { key, size } of store.list()) {
+  const wanted = (key: string): boolean => {
     signal.throwIfAborted()
     const name = key < firstLive ? undefined : parseName(key)
-    if (name === undefined || (after !== undefined && !isNewer(after, name))) continue
+    if (name === undefined || (after !== undefined && !isNewer(after, name))) return false
     const last = newest[limit]
-    if ((last !== undefined && isNewer(last.name, name)) || !isOwner(name, { keyId, secret })) continue
+    return (last === undefined || isNewer(name, last.name)) && isOwner(name, { keyId, secret })
+  }
+  for await (const { key, size } of store.list({ wanted })) {
+    const name = parseName(key)
+    if (name === undefined) continue
     const place = newest.findIndex((image) => isNewer(name, image.name))
     newest.splice(place === -1 ? newest.length : place, 0, { name, size })
     newest.length = Math.min(newest.length, limit + 1)

@@ -190,12 +190,13 @@ export async function openLocalStore({ root, spool, mayWait = false }: LocalStor
       }
     },
 
-    async *list({ before = '~', startingWith = '' } = {}) {
+    async *list({ before = '~', startingWith = '', wanted = () => true } = {}) {
       const mayHold = (shard: string) => shard.startsWith(startingWith) || startingWith.startsWith(shard)
       const shards = (await names(root)).filter((name) => isShard(name) && name < before && mayHold(name))
       for (const shard of shards) {
         for (const key of await names(join(root, shard), { mayBeMissing: true })) {
           if (!belongsIn(shard, key) || key >= before || !key.startsWith(startingWith)) continue
+          if (!wanted(key)) continue
           const found = await lstat(join(root, shard, key)).catch(missingIsUndefined)
           if (found?.isFile()) yield { key, size: found.size }
         }

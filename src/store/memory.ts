@@ -39,10 +39,10 @@ export function openMemoryStore(): Store {
       objects.delete(key)
     },
 
-    async *list({ before, startingWith = '' } = {}) {
+    async *list({ before, startingWith = '', wanted = () => true } = {}) {
       for (const key of [...objects.keys()].sort()) {
         if (before !== undefined && key >= before) return
-        const bytes = key.startsWith(startingWith) ? objects.get(key) : undefined
+        const bytes = key.startsWith(startingWith) && wanted(key) ? objects.get(key) : undefined
         if (bytes !== undefined) yield { key, size: bytes.length }
       }
     },

@@ -342,6 +342,20 @@ export function storeContract(name: string, open: () => Promise<Harness>): void 
         expect(await startingWith(`${one.slice(0, 47)}!`)).toEqual([])
       })
 
+      test('is only of what is wanted, which is asked once for each key; what that throws ends it', async () => {
+        const made = [1, 2, 3, 4].map((i) => aKey({ expires: 2_000_000_000 + i * 90_000 })).sort()
+        for (const key of made) await store.put(key, inMemory(bytesOf(7)))
+        const asked: string[] = []
+        const wanted = (key: string) => asked.push(key) % 2 === 0
+        const listed = await Array.fromAsync(store.list({ wanted }))
+        expect(asked).toEqual(made)
+        expect(listed).toEqual([made[1], made[3]].map((key) => ({ key, size: 7 })))
+        const enough = () => {
+          throw new RangeError('enough')
+        }
+        await expect(Array.fromAsync(store.list({ wanted: enough }))).rejects.toThrow(RangeError)
+      })
+
       test('goes on past one page', { timeout: 120_000 }, async () => {
         const made = Array.from({ length: 2500 }, (_, i) => aKey({ expires: 2_000_000_000 + (i % 50) * 100 }))
         for (let i = 0; i < made.length; i += 50) {

@@ -40,7 +40,7 @@ export function lister({ bucket, limit, onNote }: ListerOptions) {
     onNote('the store lists objects in no order, so each sweep reads the whole list')
   }
 
-  return async function* list({ before, startingWith = '' }: ListOptions = {}) {
+  return async function* list({ before, startingWith = '', wanted = () => true }: ListOptions = {}) {
     let last: string | undefined
     let token: string | undefined
     do {
@@ -51,7 +51,7 @@ export function lister({ bucket, limit, onNote }: ListerOptions) {
       for (const { Key = '', Size: size = 0 } of objects) {
         const key = Key.slice(prefix.length)
         // What else is below the prefix is not ours.
-        if (isKey(key) && (before === undefined || key < before)) yield { key, size }
+        if (isKey(key) && (before === undefined || key < before) && wanted(key)) yield { key, size }
       }
       const isPast = before !== undefined && last !== undefined && last >= prefix + before
       if (isPast && inOrder === true) return
