@@ -10,8 +10,17 @@ const LONGEST_WAIT = 25
  * whatever ends the process but SIGKILL, they are written.
  */
 export function openLog({ logLevel }: Pick<Config, 'logLevel'>): Logger {
-  const options = { fd: 1, sync: true, minLength: WORTH_WRITING, periodicFlush: LONGEST_WAIT }
-  const destination = pino.destination(options)
+  const destination = pino.destination({ fd: 1, sync: true, minLength: WORTH_WRITING })
   process.on('exit', () => destination.flushSync())
-  return pino({ level: logLevel }, destination)
+  let timer: NodeJS.Timeout | undefined
+  const flush = () => {
+    timer = undefined
+    destination.flushSync()
+  }
+  // Only when there is a line: an idle process is not to be woken for none.
+  const write = (line: string) => {
+    destination.write(line)
+    timer ??= setTimeout(flush, LONGEST_WAIT).unref()
+  }
+  return pino({ level: logLevel }, { write })
 }
