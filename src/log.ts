@@ -20,7 +20,7 @@ export function openLog({ logLevel }: Pick<Config, 'logLevel'>): Logger {
   // Only when there is a line: an idle process is not to be woken for none.
   const write = (line: string) => {
     destination.write(line)
-    timer ??= setTimeout(flush, LONGEST_WAIT).unref()
+    if (timer === undefined) timer = setTimeout(flush, LONGEST_WAIT).unref()
   }
   return pino({ level: logLevel }, { write })
 }

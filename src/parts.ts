@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { type Config, ConfigError } from './config.ts'
+import { isExpected } from './expected.ts'
 import { type Keyring, openKeyring } from './keys.ts'
 import type { Metrics } from './metrics/metrics.ts'
 import { openIncomingArea, openStore, withCache } from './open-store.ts'
@@ -8,8 +9,8 @@ import { openUsage } from './open-usage.ts'
 import { readiness } from './readiness.ts'
 import { openSecret } from './secret.ts'
 import { openSpool, type Spool } from './spool.ts'
-import { type IncomingArea, type Store, StoreError } from './store/store.ts'
-import { type Usage, UsageError } from './usage/usage.ts'
+import type { IncomingArea, Store } from './store/store.ts'
+import type { Usage } from './usage/usage.ts'
 
 /** Seconds after which a temp file belongs to nobody, if no upload may take longer. */
 const TEMP_AGE = 3600
@@ -59,11 +60,6 @@ export async function closeParts({ spool, store, area, usage }: Parts): Promise<
   await store.close()
   await area?.store.close()
   await usage.close()
-}
-
-/** Whether an error's message says what to do, so that nobody needs to see where it came from. */
-export function isExpected(error: unknown): boolean {
-  return [ConfigError, StoreError, UsageError].some((kind) => error instanceof kind)
 }
 
 async function openEach(config: Config, log: Logger, asWorker: boolean) {

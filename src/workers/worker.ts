@@ -1,6 +1,7 @@
 import { loadConfig } from '../config.ts'
+import { isExpected } from '../expected.ts'
 import { openLog } from '../log.ts'
-import { closeParts, isExpected, openParts } from '../parts.ts'
+import { closeParts, openParts } from '../parts.ts'
 import { listen } from '../server.ts'
 import { stopWhenTold } from '../stop.ts'
 import type { FromWorker, ToWorker } from './messages.ts'

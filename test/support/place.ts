@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import {
   DeleteBucketCommand,
   DeleteObjectCommand,
@@ -69,5 +70,8 @@ async function namesIn(access: S3Access, bucket: string): Promise<string[]> {
 /** Names of the images and temp files of a data folder. */
 async function filesBelow(dir: string): Promise<string[]> {
   const entries = await readdir(dir, { recursive: true, withFileTypes: true })
-  return entries.filter((entry) => entry.isFile() && entry.parentPath !== dir).map(({ name }) => name)
+  // What Node makes of the code lies there, too.
+  const isCode = (path: string) => path.startsWith(join(dir, 'compiled'))
+  const files = entries.filter((entry) => entry.isFile() && entry.parentPath !== dir)
+  return files.filter((entry) => !isCode(entry.parentPath)).map(({ name }) => name)
 }
