@@ -1,7 +1,7 @@
 import { type Logger, pino } from 'pino'
 import type { Config } from './config.ts'
 
-/** Bytes of lines that are written at once, and for how many milliseconds at most they wait for others. */
+/** Characters of lines that are written at once, and for how many milliseconds at most they wait for others. */
 const WORTH_WRITING = 4096
 const LONGEST_WAIT = 25
 
@@ -10,17 +10,24 @@ const LONGEST_WAIT = 25
  * whatever ends the process but SIGKILL, they are written.
  */
 export function openLog({ logLevel }: Pick<Config, 'logLevel'>): Logger {
-  const destination = pino.destination({ fd: 1, sync: true, minLength: WORTH_WRITING })
-  process.on('exit', () => destination.flushSync())
+  const output = pino.destination({ fd: 1, sync: true })
+  let lines = ''
   let timer: NodeJS.Timeout | undefined
-  const flush = () => {
+
+  function flush(): void {
+    clearTimeout(timer)
     timer = undefined
-    destination.flushSync()
+    if (lines !== '') output.write(lines)
+    lines = ''
   }
-  // Only when there is a line: an idle process is not to be woken for none.
-  const write = (line: string) => {
-    destination.write(line)
-    if (timer === undefined) timer = setTimeout(flush, LONGEST_WAIT).unref()
+
+  function write(line: string): void {
+    lines += line
+    if (lines.length >= WORTH_WRITING) flush()
+    // Only when there is a line: an idle process is not to be woken for none.
+    else if (timer === undefined) timer = setTimeout(flush, LONGEST_WAIT).unref()
   }
+
+  process.on('exit', flush)
   return pino({ level: logLevel }, { write })
 }
