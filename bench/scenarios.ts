@@ -67,7 +67,7 @@ export function scenariosOf({ isQuick, seconds, getSeconds }: Length): Scenario[
 
 function uploads(isQuick: boolean, seconds: number): UploadScenario[] {
   const sizes = isQuick ? [50 * KB, 5 * MB, 20 * MB] : [50 * KB, 500 * KB, 5 * MB, 20 * MB]
-  const onDisk = isQuick ? [50 * KB] : sizes
+  const onDisk = isQuick ? [] : sizes
   const scenario = (size: number, connections: number, medium: Medium): UploadScenario => ({
     kind: 'upload',
     title: upload(size, connections, medium),
