@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { linkSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { idOf } from '../src/keys/known.ts'
 import { makeName } from '../src/name.ts'
 import { shardOf } from '../src/store/shards.ts'
 import { tinyPng } from '../test/support/images.ts'
@@ -21,6 +22,11 @@ export interface ManyResult {
 }
 
 const LIFETIME = 72 * 3600
+/** Images of a page of the list, if there are as many. */
+const PAGE = 20
+/** All images are of the key that asks for the list: the dearest case, and the usual one. */
+const SECRET = Buffer.from(randomBytes(24).toString('hex'))
+const KEY = `sk-bench-${randomBytes(24).toString('hex')}`
 /** Images that are made with one expiry: as many as come in this many seconds. */
 const STEP = 256
 
@@ -33,7 +39,7 @@ export async function measureMany(
   await using folder = await folderIn(base)
   const file = join(folder.path, 'image')
   writeFileSync(file, tinyPng)
-  const empty = await startAndList(join(folder.path, 'empty'), 0)
+  const empty = await startAndList(join(folder.path, 'empty'), { live: 0, expired: 0 })
   const results: ManyResult[] = []
   for (const live of counts) {
     const dataDir = join(folder.path, `${live}`)
@@ -41,21 +47,25 @@ export async function measureMany(
     // What is alive is spread over the time to come, as if it had been uploaded evenly.
     link(file, dataDir, { count: live, from: now + 3600, until: now + LIFETIME })
     link(file, dataDir, { count: expired, from: now - 3600, until: now - 1 })
-    const { startAndSweep, list } = await startAndList(dataDir, expired)
+    const { startAndSweep, list } = await startAndList(dataDir, { live, expired })
     const above = startAndSweep - empty.startAndSweep
     results.push({ live, expired, startAndSweep: above, list: list - empty.list })
   }
   return results
 }
 
-async function startAndList(dataDir: string, expired: number) {
-  await using server = await startLayover({ dataDir })
+async function startAndList(dataDir: string, { live, expired }: { live: number; expired: number }) {
+  await using server = await startLayover({
+    dataDir,
+    env: { SECRET: String(SECRET), API_KEYS: `bench:${KEY}` },
+  })
   const sweep = await firstSweep(server)
   if (sweep.deleted !== expired) throw new Error(`a sweep has deleted ${sweep.deleted} of ${expired}`)
   const { cpuSeconds: startAndSweep } = await usageOf(server.pid)
-  const { authorization = '' } = server.upload?.headers ?? {}
-  const { status } = await ask(`${server.url}/v1/files/uploads`, { headers: { authorization } })
-  if (status !== 200) throw new Error(`a list was answered ${status}`)
+  const authorization = `Bearer ${KEY}`
+  const { status, body } = await ask(`${server.url}/v1/files/uploads`, { headers: { authorization } })
+  const page = status === 200 ? JSON.parse(String(body)).data.length : 0
+  if (page !== Math.min(live, PAGE)) throw new Error(`a list was answered ${status}, with ${page} images`)
   const { cpuSeconds } = await usageOf(server.pid)
   return { startAndSweep, list: cpuSeconds - startAndSweep }
 }
@@ -79,20 +89,16 @@ interface Lot {
 /** Gives one file many names: no more than an entry of a folder is needed to list and delete an image. */
 function link(file: string, dataDir: string, { count, from, until }: Lot): void {
   const steps = Math.ceil((until - from) / STEP)
-  const secret = randomBytes(32)
+  let last = ''
   for (let step = 0, made = 0; step < steps; step += 1) {
     const expires = from + Math.floor(((until - from) * step) / steps)
-    const facts = { created: expires - LIFETIME, expires, format: 'png', keyId: 'bench', secret } as const
-    const { text } = makeName(facts)
-    const folder = join(dataDir, 'images', shardOf(text))
-    mkdirSync(folder, { recursive: true })
-    for (const end = Math.floor((count * (step + 1)) / steps); made < end; made += 1)
-      linkSync(file, join(folder, withNumber(text, made)))
+    const created = expires - LIFETIME
+    for (const end = Math.floor((count * (step + 1)) / steps); made < end; made += 1) {
+      const { text } = makeName({ created, expires, format: 'png', keyId: idOf(KEY), secret: SECRET })
+      const folder = join(dataDir, 'images', shardOf(text))
+      if (folder !== last) mkdirSync(folder, { recursive: true })
+      last = folder
+      linkSync(file, join(folder, text))
+    }
   }
-}
-
-/** A name with a number in the place of random digits: making each anew would take longer than all that is measured. */
-function withNumber(text: string, number: number): string {
-  const digits = String(number).padStart(8, '0')
-  return text.slice(0, 20) + digits + text.slice(20 + digits.length)
 }

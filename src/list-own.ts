@@ -22,7 +22,8 @@ export interface ListOwnOptions {
 /**
  * A page of the live images that a key uploaded, the newest first.
  *
- * There is no index by owner: each page reads the names of all images that are stored, whoever's they are, and holds a page of them.
+ * There is no index by owner: each page reads the names of all images that are stored, whoever's they are, and holds a page of them. Most were made
+ * in the order in which they expire, so that the last ones fill it, and of the others little more than the time is looked at.
  */
 export async function listOwn(
   store: Store,
@@ -38,7 +39,7 @@ export async function listOwn(
     const last = newest[limit]
     return (last === undefined || isNewer(name, last.name)) && isOwner(name, { keyId, secret })
   }
-  for await (const { key, size } of store.list({ wanted })) {
+  for await (const { key, size } of store.list({ wanted, latestFirst: true })) {
     const name = parseName(key)
     if (name === undefined) continue
     const place = newest.findIndex((image) => isNewer(name, image.name))

@@ -1,31 +1,38 @@
 import { type Logger, pino } from 'pino'
 import type { Config } from './config.ts'
 
-/** Characters of lines that are written at once, and for how many milliseconds at most they wait for others. */
-const WORTH_WRITING = 4096
+/** Bytes of lines that are written at once: a pipe that several processes write to mixes what is longer. */
+const MOST_AT_ONCE = 4096
+/** Milliseconds for which a line may wait for others. */
 const LONGEST_WAIT = 25
 
 /**
- * The process's log, on its standard output. Lines are gathered for a moment, as to write each costs a quarter of what a small image does;
- * whatever ends the process but SIGKILL, they are written.
+ * The process's log, on its standard output. Lines are gathered for a moment, as to write each costs a quarter of what a small image does. They
+ * are written before an end that the process comes to by itself; not before one by SIGKILL or a crash of Node's own.
  */
 export function openLog({ logLevel }: Pick<Config, 'logLevel'>): Logger {
   const output = pino.destination({ fd: 1, sync: true })
+  // Whoever read it may have gone, or its disk be full: no reason to serve no more.
+  output.on('error', () => {})
   let lines = ''
+  let bytes = 0
   let timer: NodeJS.Timeout | undefined
 
   function flush(): void {
     clearTimeout(timer)
     timer = undefined
-    if (lines !== '') output.write(lines)
+    if (bytes > 0) output.write(lines)
     lines = ''
+    bytes = 0
   }
 
   function write(line: string): void {
+    const length = Buffer.byteLength(line)
+    if (bytes + length > MOST_AT_ONCE) flush()
     lines += line
-    if (lines.length >= WORTH_WRITING) flush()
+    bytes += length
     // Only when there is a line: an idle process is not to be woken for none.
-    else if (timer === undefined) timer = setTimeout(flush, LONGEST_WAIT).unref()
+    if (timer === undefined) timer = setTimeout(flush, LONGEST_WAIT).unref()
   }
 
   process.on('exit', flush)

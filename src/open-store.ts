@@ -7,7 +7,7 @@ import { type CachedStore, cachedStore } from './store/cached.ts'
 import { type LocalStoreOptions, openLocalStore } from './store/local.ts'
 import { openMemoryStore } from './store/memory.ts'
 import { type IncomingArea, type Store, StoreError } from './store/store.ts'
-import { linkWitness, storeWitness } from './store/witness.ts'
+import { linkWitness, storeWitness, tellingOfDeletes } from './store/witness.ts'
 
 export interface OpenStoreOptions {
   readonly config: Config
@@ -29,13 +29,15 @@ export async function openStore({ config, spool, onNote, leaveRules }: OpenStore
   return openS3Store({ ...s3, backstop, headersOf: (key) => headersAtRest(nameOf(key)), onNote })
 }
 
-/** The store with a cache of CACHE_SIZE in front, for all in this process who ask it for images or delete them; as it is with CACHE_SIZE=0. */
+/** The store with a cache of CACHE_SIZE in front, for all in this process who ask it for images or delete them; with CACHE_SIZE=0, one that keeps nothing. */
 export function withCache(
   store: Store,
   { cacheSize, dataDir, store: kind }: Config,
 ): Store & Partial<CachedStore> {
-  if (cacheSize === 0 || kind === 'memory') return store
+  if (kind === 'memory' || (cacheSize === 0 && store.mark)) return store
   const witness = store.mark ? storeWitness(store.mark) : linkWitness(join(dataDir, 'cached'))
+  // Others with this DATA_DIR may keep what is deleted here.
+  if (cacheSize === 0) return tellingOfDeletes(store, witness)
   return cachedStore(store, { size: cacheSize, witness })
 }
 

@@ -56,9 +56,10 @@ export async function openParts(
 }
 
 export async function closeParts({ spool, store, area, usage }: Parts): Promise<void> {
-  await spool.close()
   await store.close()
   await area?.store.close()
+  // Last, as what the stores were doing has names here.
+  await spool.close()
   await usage.close()
 }
 

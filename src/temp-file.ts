@@ -43,6 +43,7 @@ export async function makeTempFile(path: string, forget: () => void): Promise<Te
     // A file system may take less than it is given.
     for (let done = 0; done < bytes.length; ) {
       const { bytesWritten } = await writeSome(descriptor, bytes, done, bytes.length - done, size)
+      if (bytesWritten === 0) throw new Error('the disk takes no bytes, and says nothing')
       done += bytesWritten
       size += bytesWritten
     }

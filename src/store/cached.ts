@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import { LRUCache } from 'lru-cache'
 import { type Held, type Opened, type OpenOptions, type Store, StoreError } from './store.ts'
-import type { Witness } from './witness.ts'
+import { tellingOfDeletes, type Witness } from './witness.ts'
 
 /** The largest image that is held, as a part of all that may be held. */
 const LARGEST_PART = 1 / 8
@@ -140,23 +140,21 @@ export function cachedStore(store: Store, { size, witness }: CacheOptions): Cach
     return opened
   }
 
-  /** Forgets an image, whether or not it could be deleted. */
-  async function deleting<T>(keys: readonly string[], work: () => Promise<T>): Promise<T> {
-    try {
-      return await work()
-    } finally {
+  // Forgets an image, whether or not it could be deleted.
+  const telling = tellingOfDeletes(store, {
+    ...witness,
+    deleted(keys) {
       for (const key of keys) {
         loading.delete(key)
         seen.delete(key)
         held.delete(key)
       }
       witness.deleted(keys)
-    }
-  }
+    },
+  })
 
-  const { deleteMany } = store
   return {
-    ...store,
+    ...telling,
     facts: () => ({ hits, misses, bytes: held.calculatedSize }),
 
     atHand(key) {
@@ -180,11 +178,6 @@ export function cachedStore(store: Store, { size, witness }: CacheOptions): Cach
       if (entry !== undefined) return lend(entry, options.range)
       return isWhole && options.signal === undefined ? openWhole(key, options) : store.open(key, options)
     },
-
-    delete: (key) => deleting([key], () => store.delete(key)),
-    ...(deleteMany && {
-      deleteMany: (keys: readonly string[]) => deleting(keys, () => deleteMany.call(store, keys)),
-    }),
 
     async close() {
       held.clear()

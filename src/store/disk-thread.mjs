@@ -20,7 +20,11 @@ function place({ temp, target, bytes }) {
   const descriptor = openSync(temp, 'wx', 0o640)
   try {
     // A file system may take less than it is given.
-    for (let done = 0; done < bytes.length; ) done += writeSync(descriptor, bytes, done)
+    for (let done = 0; done < bytes.length; ) {
+      const written = writeSync(descriptor, bytes, done)
+      if (written === 0) throw new Error('the disk takes no bytes, and says nothing')
+      done += written
+    }
     fdatasyncSync(descriptor)
   } catch (error) {
     discard(temp)

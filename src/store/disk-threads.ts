@@ -28,7 +28,7 @@ export interface DiskThreads {
   syncFolder(path: string): Promise<string>
   /** Whether there is a thread to ask, or one can be tried to start. */
   areUsable(): boolean
-  /** Ends them; idempotent. */
+  /** Ends them when they have done what they were asked; idempotent. */
   close(): Promise<void>
 }
 
@@ -36,29 +36,42 @@ export class ThreadGone extends Error {
   override name = 'ThreadGone'
 }
 
-/** No thread is started before there is something to do, and no more than can be busy. */
-export function diskThreads(): DiskThreads {
+/** `script` is what a thread runs. No thread is started before there is something to do, and no more than can be busy. */
+export function diskThreads(script = new URL('disk-thread.mjs', import.meta.url)): DiskThreads {
   const threads = new Set<Thread>()
+  /** Until when no other is started, and none is asked. */
+  let noneUntil = 0
   let goneUntil = 0
+  let isClosed = false
 
-  /** The one with the least to do; another one, if all have something. */
+  /** The one with the least to do; another one, if all have something and there can be one. */
   function pick(): Thread {
     let least: Thread | undefined
     for (const thread of threads) if (least === undefined || thread.jobs < least.jobs) least = thread
-    if (least !== undefined && (least.jobs === 0 || threads.size === MOST_THREADS)) return least
-    const thread = startThread(() => {
-      threads.delete(thread)
-      goneUntil = performance.now() + RECOVERY
-    })
-    threads.add(thread)
-    return thread
+    const mayStart = threads.size < MOST_THREADS && performance.now() >= noneUntil
+    if (least !== undefined && (least.jobs === 0 || !mayStart)) return least
+    try {
+      const thread = startThread(script, () => {
+        threads.delete(thread)
+        goneUntil = performance.now() + RECOVERY
+      })
+      threads.add(thread)
+      return thread
+    } catch (cause) {
+      // The system gives this user no more of them.
+      noneUntil = performance.now() + RECOVERY
+      if (least !== undefined) return least
+      goneUntil = noneUntil
+      throw new ThreadGone('no thread for the disk can be started', { cause })
+    }
   }
 
   return {
-    place: (file) => pick().ask({ file }) as Promise<boolean>,
-    syncFolder: (folder) => pick().ask({ folder }) as Promise<string>,
-    areUsable: () => performance.now() >= goneUntil,
+    place: async (file) => (await pick().ask({ file })) as boolean,
+    syncFolder: async (folder) => (await pick().ask({ folder })) as string,
+    areUsable: () => !isClosed && performance.now() >= goneUntil,
     async close() {
+      isClosed = true
       await Promise.all(Array.from(threads, (thread) => thread.close()))
     },
   }
@@ -84,8 +97,8 @@ interface Thread {
   close(): Promise<void>
 }
 
-function startThread(onGone: () => void): Thread {
-  const worker = new Worker(new URL('disk-thread.mjs', import.meta.url), {
+function startThread(script: URL, onGone: () => void): Thread {
+  const worker = new Worker(script, {
     // Nothing that is kept for longer than a job.
     resourceLimits: { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 16 },
     execArgv: [],
@@ -137,6 +150,7 @@ function startThread(onGone: () => void): Thread {
       return answer.promise
     },
     async close() {
+      await Promise.allSettled(Array.from(waiting.values(), ({ promise }) => promise))
       await worker.terminate()
     },
   }

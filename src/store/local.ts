@@ -1,6 +1,7 @@
 import { lstatSync } from 'node:fs'
 import { lstat, mkdir, readdir, rmdir, unlink } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import type { Spool } from '../spool.ts'
 import { diskThreads, ThreadGone } from './disk-threads.ts'
 import { durableFile } from './durable-file.ts'
@@ -25,6 +26,9 @@ export interface LocalStoreOptions extends Partial<FileReaderOptions> {
   readonly spool: Spool
 }
 
+/** Names that are looked at in one turn of the event loop. */
+const TURN = 500
+
 /** Folders that are known to be durable at once; for one that is forgotten, the root is synced once more. */
 const MOST_KNOWN = 1000
 
@@ -48,6 +52,9 @@ export async function openLocalStore({ root, spool, mayWait = false }: LocalStor
   // Not `join`, which looks at each character: neither part can lead elsewhere.
   const base = resolve(root)
   const pathOf = (key: string) => `${base}/${shardOf(key)}/${key}`
+
+  /** Under way. */
+  const puts = new Set<Promise<void>>()
 
   /** Which folders' own entries are durable; what other processes make is not known before. */
   const durable = new Map<string, string>()
@@ -109,6 +116,26 @@ export async function openLocalStore({ root, spool, mayWait = false }: LocalStor
     await publish(file.path, key)
   }
 
+  async function put(key: string, staged: StagedBytes, options: PutOptions): Promise<void> {
+    const { signal, keep } = options
+    signal?.throwIfAborted()
+    try {
+      await store(key, staged, options)
+      try {
+        // What a thread has begun it ends, though nobody waits for it any more.
+        if (!keep) signal?.throwIfAborted()
+        await syncName(folderOf(key))
+      } catch (error) {
+        await unlink(pathOf(key)).catch(() => {})
+        throw error
+      }
+    } catch (error) {
+      // A folder that was made for this image alone.
+      await rmdir(folderOf(key)).catch(() => {})
+      throw signal?.aborted ? signal.reason : storeFailure(error, 'cannot store an image')
+    }
+  }
+
   async function storeSmall(key: string, bytes: Buffer): Promise<true> {
     const temp = await spool.reserve()
     let isGone = false
@@ -132,21 +159,9 @@ export async function openLocalStore({ root, spool, mayWait = false }: LocalStor
 
   return {
     async put(key, staged, options = {}) {
-      const { signal } = options
-      signal?.throwIfAborted()
-      try {
-        await store(key, staged, options)
-        try {
-          await syncName(folderOf(key))
-        } catch (error) {
-          await unlink(pathOf(key)).catch(() => {})
-          throw error
-        }
-      } catch (error) {
-        // A folder that was made for this image alone.
-        await rmdir(folderOf(key)).catch(() => {})
-        throw signal?.aborted ? signal.reason : storeFailure(error, 'cannot store an image')
-      }
+      const done = put(key, staged, options)
+      puts.add(done)
+      await done.finally(() => puts.delete(done))
     },
 
     async stat(key) {
@@ -190,11 +205,16 @@ export async function openLocalStore({ root, spool, mayWait = false }: LocalStor
       }
     },
 
-    async *list({ before = '~', startingWith = '', wanted = () => true } = {}) {
+    async *list({ before = '~', startingWith = '', latestFirst = false, wanted = () => true } = {}) {
       const mayHold = (shard: string) => shard.startsWith(startingWith) || startingWith.startsWith(shard)
       const shards = (await names(root)).filter((name) => isShard(name) && name < before && mayHold(name))
-      for (const shard of shards) {
-        for (const key of await names(join(root, shard), { mayBeMissing: true })) {
+      const inOrder = (all: string[]) => (latestFirst ? all.reverse() : all)
+      let looked = 0
+      for (const shard of inOrder(shards)) {
+        for (const key of inOrder(await names(join(root, shard), { mayBeMissing: true }))) {
+          looked += 1
+          // Others want to be served, too.
+          if (looked % TURN === 0) await setImmediate()
           if (!belongsIn(shard, key) || key >= before || !key.startsWith(startingWith)) continue
           if (!wanted(key)) continue
           const found = await lstat(join(root, shard, key)).catch(missingIsUndefined)
@@ -209,7 +229,11 @@ export async function openLocalStore({ root, spool, mayWait = false }: LocalStor
       await names(root)
     },
 
-    close: () => threads.close(),
+    async close() {
+      await threads.close()
+      // What comes after it: a name that is synced, or a file that nobody wants and is taken away again.
+      await Promise.allSettled(puts)
+    },
   }
 }
 

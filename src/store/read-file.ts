@@ -47,13 +47,21 @@ export function fileReader({ mayWait }: FileReaderOptions): Read {
   const lend = lender()
   let cautiousUntil = mayWait ? 0 : Number.POSITIVE_INFINITY
 
+  /** Leaves the disk to other threads for a while, if the process has been held up since then, whatever came of it. */
+  function beware(begun: number): void {
+    const end = performance.now()
+    if (end - begun > SLOW) cautiousUntil = Math.max(cautiousUntil, end + CAUTION * (end - begun))
+  }
+
   return async (path, range) => {
     const begun = performance.now()
     const isQuick = begun >= cautiousUntil
-    const fd = isQuick ? openSync(path, READ_ONLY) : await opened(path)
+    let fd = -1
     let isOurs = true
     try {
+      fd = isQuick ? openSync(path, READ_ONLY) : await opened(path)
       const found = isQuick ? fstatSync(fd) : await statusOf(fd)
+      if (isQuick) beware(begun)
       if (!found.isFile()) return undefined
       const { size } = found
       const part = partOf(size, range)
@@ -66,13 +74,15 @@ export function fileReader({ mayWait }: FileReaderOptions): Read {
       if (!isQuick || part.length > QUICK) await fill(loan, fd, part)
       else {
         fillSync(loan, fd, part)
-        const end = performance.now()
-        if (end - begun > SLOW) cautiousUntil = end + CAUTION * (end - begun)
+        beware(begun)
       }
       return lentOut(loan, { size, length: part.length })
+    } catch (error) {
+      if (isQuick) beware(begun)
+      throw error
     } finally {
       // Whoever waits for the bytes need not wait for this.
-      if (isOurs) isQuick ? closeSync(fd) : close(fd, () => {})
+      if (isOurs && fd >= 0) isQuick ? closeSync(fd) : close(fd, () => {})
     }
   }
 }

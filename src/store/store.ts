@@ -94,6 +94,8 @@ export interface PutOptions {
 export interface ListOptions {
   readonly before?: string
   readonly startingWith?: string
+  /** The other way round, where that costs the store nothing; else as it comes. */
+  readonly latestFirst?: boolean
   /** Only keys for which this says so. Asked before anything else is: a size costs a call on some stores. What it throws ends the list. */
   readonly wanted?: (key: string) => boolean
 }

@@ -22,6 +22,25 @@ export function storeWitness(mark: NonNullable<Store['mark']>): Witness {
   return { mark, holds: (key, before) => mark(key) === before, deleted() {}, forget() {} }
 }
 
+/** A store whose deletes are told to a witness, for those who keep nothing themselves beside others who may. */
+export function tellingOfDeletes(store: Store, witness: Witness): Store {
+  const { deleteMany } = store
+  const telling = async <T>(keys: readonly string[], work: () => Promise<T>): Promise<T> => {
+    try {
+      return await work()
+    } finally {
+      witness.deleted(keys)
+    }
+  }
+  return {
+    ...store,
+    delete: (key) => telling([key], () => store.delete(key)),
+    ...(deleteMany && {
+      deleteMany: (keys: readonly string[]) => telling(keys, () => deleteMany.call(store, keys)),
+    }),
+  }
+}
+
 /**
  * For a store that cannot tell, as a bucket: each image that is held has a symbolic link in `folder`, by the image's name, which leads to nothing
  * but a random text: the mark. Whoever deletes an image removes its link, and whoever reads it makes one before, unless there is one, so all

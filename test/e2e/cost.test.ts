@@ -67,7 +67,15 @@ describe.skipIf(!canTrace)('no more system calls than now are made for', () => {
 
   test('an upload of 5 MB', async () => {
     const cost = await costOf(() => WAYS.form(server.url, LARGE, agent))
-    expectAtMost(cost, { ...FILE, ...SOCKET, 'socket read': 90, pwrite64: 40, statx: 1, statfs: 1, wake: 150 })
+    expectAtMost(cost, {
+      ...FILE,
+      ...SOCKET,
+      'socket read': 90,
+      pwrite64: 40,
+      statx: 1,
+      statfs: 1,
+      wake: 150,
+    })
   })
 
   test('an image that is asked for the first time', async () => {

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { createServer } from 'node:net'
+import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, test, vi } from 'vitest'
@@ -197,4 +197,17 @@ describe('workers that cannot start end the start, with one text', () => {
     const NODE_OPTIONS = `--import=data:text/javascript,${encodeURIComponent(kill)}`
     expect(await failing(folder, { NODE_OPTIONS })).toMatch(/A worker has ended with SIGKILL/)
   })
+})
+
+test('of two servers that are started on one port at the same time, one is told that it is taken', async () => {
+  const free = createServer().listen(0, '127.0.0.1')
+  await vi.waitUntil(() => free.listening)
+  const { port } = free.address() as AddressInfo
+  await new Promise((resolve) => free.close(resolve))
+  const env = { WORKERS: '2', HOST: '127.0.0.1', PORT: String(port) }
+  const started = await Promise.allSettled([startServer({ env }), startServer({ env })])
+  const [refused] = started.flatMap((one) => (one.status === 'rejected' ? [String(one.reason)] : []))
+  for (const one of started) if (one.status === 'fulfilled') await one.value[Symbol.asyncDispose]()
+  expect(started.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected'])
+  expect(refused).toContain(`PORT: ${port} is taken`)
 })

@@ -342,6 +342,13 @@ export function storeContract(name: string, open: () => Promise<Harness>): void 
         expect(await startingWith(`${one.slice(0, 47)}!`)).toEqual([])
       })
 
+      test('is of the same with the latest first, in whichever order', async () => {
+        const made = [1, 2, 3, 4].map((i) => aKey({ expires: 2_000_000_000 + i * 90_000 })).sort()
+        for (const key of made) await store.put(key, inMemory(bytesOf(1)))
+        const listed = await Array.fromAsync(store.list({ latestFirst: true, before: made[3] ?? '' }))
+        expect(listed.map(({ key }) => key).sort()).toEqual(made.slice(0, 3))
+      })
+
       test('is only of what is wanted, which is asked once for each key; what that throws ends it', async () => {
         const made = [1, 2, 3, 4].map((i) => aKey({ expires: 2_000_000_000 + i * 90_000 })).sort()
         for (const key of made) await store.put(key, inMemory(bytesOf(7)))

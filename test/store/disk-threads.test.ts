@@ -1,5 +1,6 @@
 import { mkdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { type DiskThreads, diskThreads, ThreadGone } from '../../src/store/disk-threads.ts'
 import { bytesOf } from '../support/staged.ts'
@@ -56,9 +57,28 @@ test('what fails says so with its code, and leaves nothing', async () => {
   expect(await place('a.part', 'a')).toBe(true)
 })
 
-test('a thread that ends fails what it had to do, and none is asked for a while', async () => {
+test('closing lets them end what they were asked, and none is asked afterwards', async () => {
   expect(threads.areUsable()).toBe(true)
-  const [job] = await Promise.allSettled([place('a.part', 'a', Buffer.alloc(10_000_000)), threads.close()])
-  expect(job).toMatchObject({ status: 'rejected', reason: expect.any(ThreadGone) })
+  const [job] = await Promise.all([place('a.part', 'a', Buffer.alloc(10_000_000)), threads.close()])
+  expect(job).toBe(true)
   expect(threads.areUsable()).toBe(false)
+})
+
+test.each([
+  ['that ends', 'setTimeout(() => process.exit(), 50)'],
+  ['that cannot be loaded', 'throw new Error()'],
+])('a thread %s fails what it had to do, and none is asked for a while', async (_title, code) => {
+  const script = join(folder.path, 'script.mjs')
+  await writeFile(script, code)
+  await using broken = { ...diskThreads(pathToFileURL(script)), [Symbol.asyncDispose]: () => broken.close() }
+  const file = { temp: join(folder.path, 'a.part'), target: join(folder.path, 'a'), bytes: bytesOf(10) }
+  await expect(broken.place(file)).rejects.toBeInstanceOf(ThreadGone)
+  expect(broken.areUsable()).toBe(false)
+})
+
+test('where the system gives no thread, that is told as if one had gone', async () => {
+  // No file, so it is refused at once, as too many threads are.
+  const none = diskThreads('nowhere' as never)
+  await expect(none.syncFolder(folder.path)).rejects.toBeInstanceOf(ThreadGone)
+  expect(none.areUsable()).toBe(false)
 })
