@@ -45,6 +45,7 @@ class Form {
   #body: ReturnType<typeof openBody>
   #reader: FormReader
   #parts = 0
+  #fields = 0
 
   constructor({ raw, server }: FastifyRequest, boundary: string, maxBody: number) {
     this.#raw = raw
@@ -94,9 +95,10 @@ class Form {
     let value = ''
     for await (const bytes of this.#reader.content())
       if (value.length < LONGEST_FIELD) value += bytes.toString('latin1', 0, LONGEST_FIELD - value.length)
-    const isNew = !this.fields.has(name)
-    if (isNew && this.fields.size === MOST_FIELDS) throw problem('fields_refused')
-    if (isNew) this.fields.set(name, Buffer.from(value, 'latin1').toString())
+    this.#fields += 1
+    if (this.#fields > MOST_FIELDS) throw problem('fields_refused')
+    // Of several, the first counts.
+    if (!this.fields.has(name)) this.fields.set(name, Buffer.from(value, 'latin1').toString())
   }
 }
 

@@ -94,6 +94,15 @@ const misdeeds: Record<string, [code: string, (socket: Socket) => void]> = {
     'url_timeout',
     (socket) => {
       socket.write(head('200 OK', 'Content-Length: 5000'))
+      // As far as it says what it is and how large; then, at any time, its pixels might come.
+      socket.write(tinyPng.subarray(0, 33))
+      drip(socket, Buffer.of(0), 50)
+    },
+  ],
+  'sends something else byte by byte': [
+    'url_not_an_image',
+    (socket) => {
+      socket.write(head('200 OK', 'Content-Length: 5000'))
       drip(socket, Buffer.of(0x89), 50)
     },
   ],
