@@ -84,7 +84,7 @@ function notes(): string[] {
       : ['Nothing was measured on a disk: the temp folder is in memory, or has no room.']),
     ...(media.has('memory')
       ? [
-          'Upload targets are judged on the file system in memory, where all make the same calls and a sync costs nothing.',
+          'Upload targets are judged on the file system in memory, where all make the same calls and none waits for a disk.',
         ]
       : ['There is no file system in memory with room: upload targets are not measured.']),
     ...(isInstalled('nginx')

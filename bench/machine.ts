@@ -16,7 +16,7 @@ export function machineFacts(): string[] {
   return [
     `${new Date().toISOString().slice(0, 10)}, commit ${commit}${isChanged ? ' and changes on it' : ''}`,
     `${cpus()[0]?.model.trim()}, ${availableParallelism()} cores; Linux ${release()}; Node ${process.version}`,
-    `Fastify ${dependencies.fastify}, @fastify/multipart ${dependencies['@fastify/multipart']}, @fastify/static ${devDependencies['@fastify/static']}${nginxVersion()}`,
+    `Fastify ${dependencies.fastify}, @fastify/multipart ${devDependencies['@fastify/multipart']}, @fastify/static ${devDependencies['@fastify/static']}${nginxVersion()}`,
     pinned,
   ]
 }
