@@ -1,5 +1,6 @@
 import rateLimit, { type FastifyRateLimitStore, normalizeIP } from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { BoundedMap } from './bounded-map.ts'
 import type { Config } from './config.ts'
 import type { RateLimit } from './config-values.ts'
 import { type Problem, problemWith } from './errors.ts'
@@ -35,8 +36,8 @@ export async function gate(app: FastifyInstance, { config, usage, keyring, now }
   const countStranger = app.createRateLimit({ max: ofServer.count, timeWindow: ofServer.seconds * 1000 })
   const rateOf = (key: ApiKey | undefined): RateLimit => key?.rateLimit ?? ofServer
   /** Ids of keys that were let in, and until when addresses are shut out, in Unix milliseconds; of IPv6 the networks, as they are counted. */
-  const known = recent<true>(MOST_REMEMBERED)
-  const shutOut = recent<number>(MOST_REMEMBERED)
+  const known = new BoundedMap<true>(MOST_REMEMBERED)
+  const shutOut = new BoundedMap<number>(MOST_REMEMBERED)
 
   type Limit = Exclude<Awaited<ReturnType<typeof countKey>>, { isAllowed: true }>
 
@@ -72,21 +73,6 @@ export async function gate(app: FastifyInstance, { config, usage, keyring, now }
 
 function tooMany(detail: { limit: number; window: number; wait: number }): Problem {
   return problemWith('rate_limited', { headers: { 'retry-after': String(detail.wait) } }, detail)
-}
-
-/** A map that forgets what was set longest ago when it has too many. */
-function recent<T>(most: number) {
-  const entries = new Map<string, T>()
-  return {
-    has: (name: string) => entries.has(name),
-    get: (name: string) => entries.get(name),
-    set(name: string, value: T) {
-      entries.delete(name)
-      entries.set(name, value)
-      const [oldest] = entries.keys()
-      if (entries.size > most && oldest !== undefined) entries.delete(oldest)
-    },
-  }
 }
 
 /** Counts for the rate limiter in the usage that all processes share. */

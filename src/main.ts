@@ -25,9 +25,10 @@ async function start(): Promise<void> {
  */
 function keepCompiled(dataDir: string): void {
   if (!existsSync(dataDir)) return
-  const { directory } = enableCompileCache(join(dataDir, 'compiled'))
+  const folder = join(dataDir, 'compiled')
+  const { directory } = enableCompileCache(folder)
   // Workers do the same.
-  if (directory !== undefined) process.env.NODE_COMPILE_CACHE ??= join(dataDir, 'compiled')
+  if (directory !== undefined) process.env.NODE_COMPILE_CACHE ??= folder
 }
 
 try {

@@ -2,11 +2,12 @@ import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { ConfigError, loadConfig, readDotEnv } from './config.ts'
+import { isExpected } from './expected.ts'
 import { isExpired, parseName } from './name.ts'
 import { openStore } from './open-store.ts'
 import { openSpool } from './spool.ts'
 import { openLocalStore } from './store/local.ts'
-import { ObjectExists, ObjectNotFound, type StagedBytes, type Store, StoreError } from './store/store.ts'
+import { ObjectExists, ObjectNotFound, type StagedBytes, type Store } from './store/store.ts'
 
 /** `npm run migrate`: copies the images below DATA_DIR to the bucket that the configuration names, under the same names. */
 
@@ -107,7 +108,6 @@ try {
   await migrate()
 } catch (error) {
   const { message, stack } = error as Error
-  const isExpected = error instanceof ConfigError || error instanceof StoreError
-  complain(`The copying has ended, and can be begun again. ${isExpected ? message : stack}`)
+  complain(`The copying has ended, and can be begun again. ${isExpected(error) ? message : stack}`)
   process.exit(1)
 }

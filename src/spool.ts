@@ -40,7 +40,7 @@ export interface Spool {
   readonly dir: string
   /** Makes an empty temp file. Throws `StorageFull` while free space is below the floor, unless `anyway`; else `StoreError`. */
   create(options?: { anyway: boolean }): Promise<TempFile>
-  /** Keeps a name, in the same way, for a file that is made elsewhere. */
+  /** Keeps a name for a file that is made elsewhere. Throws `StorageFull` in the same way, or as the file system does. */
   reserve(options?: { anyway: boolean }): Promise<TempName>
   /** Free space, in bytes, above the floor; negative below it. */
   headroom(): Promise<number>
@@ -85,7 +85,7 @@ export async function openSpool({ dir, minFree, maxAge }: SpoolOptions): Promise
   }
 
   async function reserve({ anyway } = { anyway: false }): Promise<TempName> {
-    if (!anyway && minFree > 0 && (await freeSpace()) < 0)
+    if (!anyway && minFree > 0 && (await headroom()) < 0)
       throw new StorageFull('free space is below MIN_FREE_SPACE')
     made += 1
     const name = `${machine}-${process.pid}-${run}${made.toString(16).padStart(16, '0')}.part`
@@ -103,12 +103,6 @@ export async function openSpool({ dir, minFree, maxAge }: SpoolOptions): Promise
     return reserved
   }
 
-  async function freeSpace() {
-    return headroom().catch((error) => {
-      throw storeFailure(error, 'cannot tell how much space is free')
-    })
-  }
-
   return {
     dir,
     headroom,
@@ -116,13 +110,14 @@ export async function openSpool({ dir, minFree, maxAge }: SpoolOptions): Promise
     reserve,
 
     async create(options) {
-      const name = await reserve(options)
+      let name: TempName | undefined
       try {
+        name = await reserve(options)
         const file = await makeTempFile(name.path, name.forget)
         own.set(basename(name.path), file)
         return file
       } catch (error) {
-        name.forget()
+        name?.forget()
         throw storeFailure(error, 'cannot make a temp file')
       }
     },

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { end, launch, onServerCore } from '../process.ts'
 import { pathOf } from '../programs.ts'
 import { type Contestant, type Ground, NGINX } from './contestant.ts'
-import { filesOf } from './node.ts'
+import { imageAlone } from './node.ts'
 
 /** Starts one worker of nginx: static files by sendfile, and PUT by its dav module, which syncs nothing. */
 export async function startNginx({ base, gallery }: Ground): Promise<Contestant> {
@@ -27,12 +27,10 @@ export async function startNginx({ base, gallery }: Ground): Promise<Contestant>
     url,
     pid: child.pid ?? 0,
     upload: {
-      ...filesOf(uploads),
+      ...imageAlone(uploads),
       method: 'PUT',
       path: '/put/',
       isNumbered: true,
-      headers: { 'content-type': 'image/png' },
-      bodyOf: (image) => image,
     },
     pathOf: ({ text }) => `/uploads/${text}`,
     // Killed, the master would leave its worker behind.

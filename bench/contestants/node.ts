@@ -31,18 +31,21 @@ export async function startPlain(ground: Ground): Promise<Contestant> {
 export async function startRaw(ground: Ground): Promise<Contestant> {
   const { contestant, uploads } = await start(RAW, 'raw-node.ts', ground)
   const upload: UploadForm = {
-    ...filesOf(uploads),
+    ...imageAlone(uploads),
     method: 'POST',
     path: '/',
     isNumbered: false,
-    headers: { 'content-type': 'image/png' },
-    bodyOf: (image) => image,
   }
   return { ...contestant, upload }
 }
 
+/** The image as the body, without a form around it, that becomes a file of one folder. */
+export function imageAlone(folder: string): Omit<UploadForm, 'method' | 'path' | 'isNumbered'> {
+  return { ...filesOf(folder), headers: { 'content-type': 'image/png' }, bodyOf: (image) => image }
+}
+
 /** How files are counted and removed that all lie in one folder. */
-export function filesOf(folder: string): Pick<UploadForm, 'stored' | 'read' | 'clear'> {
+function filesOf(folder: string): Pick<UploadForm, 'stored' | 'read' | 'clear'> {
   return {
     stored: () => filesBelow(folder),
     read: (path) => readFile(path),

@@ -3,21 +3,13 @@ import { lstat, mkdir, readdir, rmdir, unlink } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import type { Spool } from '../spool.ts'
-import { diskThreads, ThreadGone } from './disk-threads.ts'
-import { durableFile } from './durable-file.ts'
-import { folderSync, syncFolder } from './folder-sync.ts'
+import { codeOf } from './error-code.ts'
+import { syncFolder } from './folder-sync.ts'
 import { linkNew } from './link-new.ts'
+import { localWriter } from './local-writer.ts'
 import { type FileReaderOptions, fileReader } from './read-file.ts'
 import { belongsIn, isShard, shardOf } from './shards.ts'
-import {
-  ObjectExists,
-  ObjectNotFound,
-  type PutOptions,
-  type StagedBytes,
-  type Store,
-  StoreError,
-  storeFailure,
-} from './store.ts'
+import { ObjectNotFound, type Store, StoreError, storeFailure } from './store.ts'
 
 const MAY_BE_MISSING = { throwIfNoEntry: false } as const
 
@@ -29,9 +21,6 @@ export interface LocalStoreOptions extends Partial<FileReaderOptions> {
 /** Names that are looked at in one turn of the event loop. */
 const TURN = 500
 
-/** Folders that are known to be durable at once; for one that is forgotten, the root is synced once more. */
-const MOST_KNOWN = 1000
-
 /**
  * Images as files below `root`, in folders by the leading characters of their names.
  *
@@ -39,8 +28,6 @@ const MOST_KNOWN = 1000
  * used.
  */
 export async function openLocalStore({ root, spool, mayWait = false }: LocalStoreOptions): Promise<Store> {
-  const threads = diskThreads()
-  const sync = folderSync((path) => (threads.areUsable() ? syncByThread(path) : syncFolder(path)))
   const read = fileReader({ mayWait })
   await mkdir(root, { recursive: true, mode: 0o750 }).catch((error) => {
     throw storeFailure(error, `${root} must be a folder that this user can write`)
@@ -48,106 +35,11 @@ export async function openLocalStore({ root, spool, mayWait = false }: LocalStor
   await syncFolder(dirname(root))
   await probe(root, spool)
 
-  const folderOf = (key: string) => join(root, shardOf(key))
   // Not `join`, which looks at each character: neither part can lead elsewhere.
   const base = resolve(root)
-  const pathOf = (key: string) => `${base}/${shardOf(key)}/${key}`
-
-  /** Under way. */
-  const puts = new Set<Promise<void>>()
-
-  /** Which folders' own entries are durable; what other processes make is not known before. */
-  const durable = new Map<string, string>()
-
-  async function syncByThread(path: string): Promise<string> {
-    return threads.syncFolder(path).catch((error) => {
-      if (error instanceof ThreadGone) return syncFolder(path)
-      throw error
-    })
-  }
-
-  async function makeFolder(path: string): Promise<void> {
-    // Not the root with it: where that has gone, the disk has, and what is put in its place would be lost.
-    await mkdir(path, { mode: 0o750 }).catch((error) => {
-      if (codeOf(error) !== 'EEXIST') throw error
-    })
-  }
-
-  /**
-   * Makes an image's name durable: its own entry, and that of its folder unless this process knows it to be. Whoever made the folder may not
-   * have got so far, and any process may have removed it and another one made it again, so it is known by what it is and not by its name.
-   */
-  async function syncName(folder: string): Promise<void> {
-    const identity = await sync(folder)
-    if (durable.get(folder) === identity) return
-    await sync(root)
-    durable.delete(folder)
-    durable.set(folder, identity)
-    const [oldest] = durable.keys()
-    if (durable.size > MOST_KNOWN && oldest !== undefined) durable.delete(oldest)
-  }
-
-  /** Gives the file its final name, in a folder that sweeps may remove at any moment before, and again after it was made anew. */
-  async function publish(temp: string, key: string): Promise<void> {
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        return await linkNew(temp, pathOf(key))
-      } catch (error) {
-        if (codeOf(error) === 'EEXIST') throw new ObjectExists(key)
-        if (codeOf(error) !== 'ENOENT' || attempt === 10) throw error
-        await makeFolder(folderOf(key))
-      }
-    }
-  }
-
-  /** Brings the bytes onto the disk and gives them their name. */
-  async function store(key: string, staged: StagedBytes, { signal, keep }: PutOptions): Promise<void> {
-    if (staged.bytes?.length === staged.size && threads.areUsable()) {
-      const isStored = await storeSmall(key, staged.bytes).catch(async (error) => {
-        if (!(error instanceof ThreadGone)) throw error
-        // It may have come as far as that.
-        if (!keep) await unlink(pathOf(key)).catch(() => {})
-        return false
-      })
-      if (isStored) return
-    }
-    await using file = await durableFile(spool, staged, signal)
-    signal?.throwIfAborted()
-    await publish(file.path, key)
-  }
-
-  async function put(key: string, staged: StagedBytes, options: PutOptions): Promise<void> {
-    const { signal, keep } = options
-    signal?.throwIfAborted()
-    try {
-      await store(key, staged, options)
-      try {
-        // What a thread has begun it ends, though nobody waits for it any more.
-        if (!keep) signal?.throwIfAborted()
-        await syncName(folderOf(key))
-      } catch (error) {
-        await unlink(pathOf(key)).catch(() => {})
-        throw error
-      }
-    } catch (error) {
-      // A folder that was made for this image alone.
-      await rmdir(folderOf(key)).catch(() => {})
-      throw signal?.aborted ? signal.reason : storeFailure(error, 'cannot store an image')
-    }
-  }
-
-  async function storeSmall(key: string, bytes: Buffer): Promise<true> {
-    const temp = await spool.reserve()
-    let isGone = false
-    try {
-      isGone = await threads.place({ temp: temp.path, target: pathOf(key), bytes })
-      if (!isGone) await publish(temp.path, key)
-      return true
-    } finally {
-      if (isGone) temp.forget()
-      else await temp.remove()
-    }
-  }
+  const folderOf = (key: string) => `${base}/${shardOf(key)}`
+  const pathOf = (key: string) => `${folderOf(key)}/${key}`
+  const writer = localWriter({ root: base, spool, folderOf, pathOf })
 
   /** Nothing of that name is not found; but if the root has gone as well, the disk has. */
   async function readFailure(error: unknown, key: string): Promise<Error> {
@@ -158,11 +50,7 @@ export async function openLocalStore({ root, spool, mayWait = false }: LocalStor
   }
 
   return {
-    async put(key, staged, options = {}) {
-      const done = put(key, staged, options)
-      puts.add(done)
-      await done.finally(() => puts.delete(done))
-    },
+    put: writer.put,
 
     async stat(key) {
       try {
@@ -229,11 +117,7 @@ export async function openLocalStore({ root, spool, mayWait = false }: LocalStor
       await names(root)
     },
 
-    async close() {
-      await threads.close()
-      // What comes after it: a name that is synced, or a file that nobody wants and is taken away again.
-      await Promise.allSettled(puts)
-    },
+    close: writer.close,
   }
 }
 
@@ -265,8 +149,4 @@ async function names(folder: string, { mayBeMissing } = { mayBeMissing: false })
 
 function missingIsUndefined(error: unknown): undefined {
   if (codeOf(error) !== 'ENOENT') throw error
-}
-
-function codeOf(error: unknown): string {
-  return (error as NodeJS.ErrnoException).code ?? ''
 }

@@ -58,6 +58,7 @@ export function fileReader({ mayWait }: FileReaderOptions): Read {
     const isQuick = begun >= cautiousUntil
     let fd = -1
     let isOurs = true
+    let loan: Loan | undefined
     try {
       fd = isQuick ? openSync(path, READ_ONLY) : await opened(path)
       const found = isQuick ? fstatSync(fd) : await statusOf(fd)
@@ -66,18 +67,19 @@ export function fileReader({ mayWait }: FileReaderOptions): Read {
       const { size } = found
       const part = partOf(size, range)
       if (part.length === 0) return { size, body: Readable.from([]) }
-      const loan = lend(part.length)
+      loan = lend(part.length)
       if (loan === undefined) {
         isOurs = false
         return { size, body: reading(fd, part) }
       }
-      if (!isQuick || part.length > QUICK) await fill(loan, fd, part)
+      if (!isQuick || part.length > QUICK) await fill(loan.buffer, fd, part)
       else {
-        fillSync(loan, fd, part)
+        fillSync(loan.buffer, fd, part)
         beware(begun)
       }
       return lentOut(loan, { size, length: part.length })
     } catch (error) {
+      loan?.end(true)
       if (isQuick) beware(begun)
       throw error
     } finally {
@@ -91,26 +93,16 @@ function partOf(size: number, { start, end }: Range = { start: 0, end: size - 1 
   return { start, length: end - start + 1 }
 }
 
-async function fill(loan: Loan, fd: number, { start, length }: Part): Promise<void> {
-  try {
-    for (let filled = 0; filled < length; )
-      filled += counted(
-        await readInto(fd, loan.buffer, { offset: filled, length: length - filled, at: start + filled }),
-      )
-  } catch (error) {
-    loan.end(true)
-    throw error
-  }
+async function fill(buffer: Buffer, fd: number, { start, length }: Part): Promise<void> {
+  for (let filled = 0; filled < length; )
+    filled += counted(
+      await readInto(fd, buffer, { offset: filled, length: length - filled, at: start + filled }),
+    )
 }
 
-function fillSync(loan: Loan, fd: number, { start, length }: Part): void {
-  try {
-    for (let filled = 0; filled < length; )
-      filled += counted(readSync(fd, loan.buffer, filled, length - filled, start + filled))
-  } catch (error) {
-    loan.end(true)
-    throw error
-  }
+function fillSync(buffer: Buffer, fd: number, { start, length }: Part): void {
+  for (let filled = 0; filled < length; )
+    filled += counted(readSync(fd, buffer, filled, length - filled, start + filled))
 }
 
 function counted(bytes: number): number {
