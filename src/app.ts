@@ -36,6 +36,7 @@ import type { Deps } from './routes/deps.ts'
 import { files } from './routes/files.ts'
 import { images } from './routes/images.ts'
 import { ownFiles } from './routes/own-files.ts'
+import { page } from './routes/page.ts'
 import { presigned } from './routes/presign.ts'
 import { system } from './routes/system.ts'
 import { type IncomingArea, ObjectNotFound, StorageFull, StoreError } from './store/store.ts'
@@ -153,6 +154,7 @@ export async function buildApp({
   images(app, deps)
   deleteLinks(app, deps)
   system(app, deps)
+  page(app, deps)
   return app
 }
 

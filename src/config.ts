@@ -83,6 +83,7 @@ const variables = z.object({
   RATE_LIMIT: z.string().default('0').transform(rate),
   REDIS_URL: z.string().transform(redisUrl).optional(),
   TRUST_PROXY: z.string().transform(proxies).optional(),
+  PAGE: z.enum(['on', 'off']).default('on'),
   CORS_ORIGIN: z.string().transform(origins).optional(),
   UPLOAD_TIMEOUT: z.string().default('5m').transform(timer),
   MIN_UPLOAD_RATE: z
@@ -271,6 +272,8 @@ function toConfig(values: Values) {
     redisUrl: values.REDIS_URL,
     /** Addresses or networks whose `X-Forwarded-For` is believed; unset means none. */
     trustProxy: values.TRUST_PROXY,
+    /** Whether there are pages for people with a browser. */
+    page: values.PAGE,
     /** Origins whose pages may use the API; `*` for all, unset for none. */
     corsOrigin: values.CORS_ORIGIN,
     uploadTimeout: values.UPLOAD_TIMEOUT,

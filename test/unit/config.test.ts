@@ -60,6 +60,7 @@ test('nothing needs to be set', () => {
     rateLimit: { count: 0, seconds: 1 },
     redisUrl: undefined,
     trustProxy: undefined,
+    page: 'on',
     corsOrigin: undefined,
     uploadTimeout: 300,
     minUploadRate: 1024,
