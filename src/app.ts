@@ -33,6 +33,7 @@ import { logAtEnd } from './request-log.ts'
 import { apiUpload } from './routes/api-upload.ts'
 import { deleteLinks } from './routes/delete-link.ts'
 import type { Deps } from './routes/deps.ts'
+import { fetches } from './routes/fetches.ts'
 import { files } from './routes/files.ts'
 import { images } from './routes/images.ts'
 import { ownFiles } from './routes/own-files.ts'
@@ -149,6 +150,7 @@ export async function buildApp({
     apiUpload(uploads, deps, mayEnter, doors)
     files(uploads, deps, mayEnter, doors)
     ownFiles(uploads, deps, mayEnter, doors)
+    fetches(uploads, deps, mayEnter)
     presigned(uploads, deps, mayEnter, doors)
   })
   images(app, deps)

@@ -84,6 +84,7 @@ const variables = z.object({
   REDIS_URL: z.string().transform(redisUrl).optional(),
   TRUST_PROXY: z.string().transform(proxies).optional(),
   PAGE: z.enum(['on', 'off']).default('on'),
+  RECEIPTS: z.enum(['on', 'off']).default('on'),
   CORS_ORIGIN: z.string().transform(origins).optional(),
   UPLOAD_TIMEOUT: z.string().default('5m').transform(timer),
   MIN_UPLOAD_RATE: z
@@ -274,6 +275,8 @@ function toConfig(values: Values) {
     trustProxy: values.TRUST_PROXY,
     /** Whether there are pages for people with a browser. */
     page: values.PAGE,
+    /** Whether it is noted who fetches images. */
+    receipts: values.RECEIPTS === 'on',
     /** Origins whose pages may use the API; `*` for all, unset for none. */
     corsOrigin: values.CORS_ORIGIN,
     uploadTimeout: values.UPLOAD_TIMEOUT,

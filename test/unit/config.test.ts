@@ -61,6 +61,7 @@ test('nothing needs to be set', () => {
     redisUrl: undefined,
     trustProxy: undefined,
     page: 'on',
+    receipts: true,
     corsOrigin: undefined,
     uploadTimeout: 300,
     minUploadRate: 1024,
