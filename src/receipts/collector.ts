@@ -39,10 +39,7 @@ interface Waiting {
 }
 
 /** Gathers receipts in memory, so that a fetch costs no call to the store, and hands them over in batches. */
-export function collectReceipts(
-  store: ReceiptStore,
-  { onTrouble, onEnd, now }: CollectorOptions,
-): Receipts {
+export function collectReceipts(store: ReceiptStore, { onTrouble, onEnd, now }: CollectorOptions): Receipts {
   let waiting = new Map<string, Waiting>()
   /** Receipts in `waiting`. */
   let held = 0

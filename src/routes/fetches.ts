@@ -1,13 +1,9 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest, onRequestAsyncHookHandler } from 'fastify'
+import type { FastifyInstance, onRequestAsyncHookHandler } from 'fastify'
 import { whileClientWaits } from '../connection.ts'
 import { problem } from '../errors.ts'
-import { type ImageName, imageId, isExpired } from '../name.ts'
+import { imageId, isExpired } from '../name.ts'
 import { whyNoReceipts } from '../open-receipts.ts'
-import { networkOf } from '../receipts/network-of.ts'
-import type { Receipts } from '../receipts/collector.ts'
 import type { Receipt } from '../receipts/receipts.ts'
-import { sentOf } from '../request-log.ts'
-import { fetcherOf } from '../vision/fetchers.ts'
 import type { Deps } from './deps.ts'
 import { describe, ENTRY_REFUSALS, json, NO_STORE, refusals } from './describe.ts'
 import { expiryOf } from './facts.ts'
@@ -18,13 +14,13 @@ import { ID_PARAM } from './schemas.ts'
 /** What the server's operator can read more of in its log. */
 const BROKEN = 'Receipts cannot be kept at the moment: the server’s log says why.'
 
-const URL = '/v1/files/uploads/:id/fetches'
+const FETCHES = '/v1/files/uploads/:id/fetches'
 
 /** `GET /v1/files/uploads/{id}/fetches`: who has fetched an image, for the key that uploaded it. */
 export function fetches(app: FastifyInstance, deps: Deps, mayEnter: onRequestAsyncHookHandler): void {
   const { config, store, receipts, secret, now } = deps
 
-  app.get(URL, { onRequest: mayEnter, schema: SCHEMA }, async (request, reply) => {
+  app.get(FETCHES, { onRequest: mayEnter, schema: SCHEMA }, async (request, reply) => {
     const name = ownImage(request, secret)
     if (isExpired(name, now())) throw problem('image_expired', { expires: expiryOf(name) })
     await whileClientWaits(request.raw, store.stat(name.text))
@@ -41,40 +37,11 @@ export function fetches(app: FastifyInstance, deps: Deps, mayEnter: onRequestAsy
     })
   })
 
-  refuseOtherMethods(app, URL, ['GET', 'HEAD'])
+  refuseOtherMethods(app, FETCHES, ['GET', 'HEAD'])
 }
 
 function shown({ at, network, ...receipt }: Receipt) {
   return { at: new Date(at).toISOString(), ...receipt, network }
-}
-
-/** Notes how the answer to a request for an image ends. To be called only when the image is there: names can be made up. */
-export function noteAtEnd(
-  receipts: Receipts | undefined,
-  name: ImageName,
-  request: FastifyRequest,
-  reply: FastifyReply,
-): void {
-  if (receipts === undefined) return
-  const { raw } = reply
-  // A client that has gone has no address any more.
-  const { ip } = request
-  const { socket } = request.raw
-  const before = socket.bytesWritten
-  const note = () =>
-    receipts.note(name, {
-      at: Date.now(),
-      method: request.method === 'HEAD' ? 'HEAD' : 'GET',
-      fetcher: fetcherOf(request.headers['user-agent']),
-      network: networkOf(ip),
-      status: reply.statusCode,
-      bytes: sentOf(request, reply, socket.bytesWritten - before) ?? 0,
-      complete: raw.writableFinished,
-      ms: Math.round(reply.elapsedTime),
-    })
-  // Its client may have left while the image was looked for.
-  if (raw.closed) note()
-  else raw.once('close', note)
 }
 
 const SCHEMA = describe({

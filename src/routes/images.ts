@@ -3,11 +3,11 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { whileClientWaits } from '../connection.ts'
 import { problem, problemWith } from '../errors.ts'
 import { type ImageName, imagePath, isExpired, parseName } from '../name.ts'
+import { noteAtEnd } from '../note-fetch.ts'
 import { type ByteRange, type ImageAnswer, type ImageRequest, serve } from '../serve.ts'
 import type { Held, Opened } from '../store/store.ts'
 import type { Deps } from './deps.ts'
 import { IMAGE_SCHEMAS } from './describe-image.ts'
-import { noteAtEnd } from './fetches.ts'
 import { refuseOtherMethods } from './other-methods.ts'
 
 /** Headers that can make the answer something else than the whole image. */

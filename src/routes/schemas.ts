@@ -134,7 +134,11 @@ const FETCH = exactly({
   method: { enum: ['GET', 'HEAD'] },
   fetcher: { enum: FETCHER_IDS, description: 'Who it said it was.' },
   status: { type: 'integer' },
-  bytes: { type: 'integer', minimum: 0, description: 'Of the image; if broken off, as many as left at most.' },
+  bytes: {
+    type: 'integer',
+    minimum: 0,
+    description: 'Of the image; if broken off, as many as left at most.',
+  },
   complete: { type: 'boolean', description: 'Whether all of the answer was sent.' },
   ms: { type: 'integer', minimum: 0, description: 'From the request to the end of the answer.' },
   network: {

@@ -38,11 +38,18 @@ describe.skipIf(!hasNginx())('known fetchers', () => {
   })
 
   test('are hard to please: what they would drop elsewhere, they drop here', () => {
-    const dropped = (id: string) => of(id).faults.flatMap(([host, fault]) => (fault === undefined ? [] : [host]))
+    const dropped = (id: string) =>
+      of(id).faults.flatMap(([host, fault]) => (fault === undefined ? [] : [host]))
     expect(dropped('anthropic')).toContain('robots.txt that shuts out all')
     expect(dropped('google')).toContain('robots.txt that shuts out all')
     expect(dropped('openai')).not.toContain('robots.txt that shuts out all')
-    for (const host of ['a redirect', 'HEAD refused', '`application/octet-stream`', 'no Content-Length', 'compressed'])
+    for (const host of [
+      'a redirect',
+      'HEAD refused',
+      '`application/octet-stream`',
+      'no Content-Length',
+      'compressed',
+    ])
       expect(dropped('runway')).toContain(host)
     expect(dropped('go')).toContain('HEAD refused')
     expect(dropped('vllm')).not.toContain('a redirect')

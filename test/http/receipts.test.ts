@@ -52,7 +52,13 @@ describe('receipts', () => {
   test('say who fetched an image, from which network, and what came of it', async () => {
     await using app = await startApp({ env: { TRUST_PROXY: 'loopback' } })
     const { id, path } = await upload(app)
-    expect(await fetchesOf(app, id)).toMatchObject({ id, recorded: true, reason: null, total: 0, fetches: [] })
+    expect(await fetchesOf(app, id)).toMatchObject({
+      id,
+      recorded: true,
+      reason: null,
+      total: 0,
+      fetches: [],
+    })
     const from = (address: string, agent: string, more: Record<string, string> = {}) => ({
       headers: { 'x-forwarded-for': address, 'user-agent': agent, ...more },
     })
@@ -63,7 +69,10 @@ describe('receipts', () => {
         { method: 'HEAD', ...from('2001:db8:1:2::3', 'RunwayML API/1.0') },
         { fetcher: 'runway', network: '2001:db8:1::/48', method: 'HEAD', bytes: 0 },
       ],
-      [from('::ffff:198.51.100.9', 'curl/8', { range: 'bytes=0-9' }), { status: 206, bytes: 10, network: '198.51.100.0/24' }],
+      [
+        from('::ffff:198.51.100.9', 'curl/8', { range: 'bytes=0-9' }),
+        { status: 206, bytes: 10, network: '198.51.100.0/24' },
+      ],
       [from('nonsense', '', { 'if-none-match': '*' }), { status: 304, bytes: 0, network: 'unknown' }],
       [from('192.0.2.1', 'x', { range: 'bytes=67-' }), { status: 416, bytes: 0 }],
       [from('192.0.2.1', 'x', { 'if-match': '"x"' }), { status: 412, bytes: 0 }],
@@ -125,7 +134,10 @@ describe('receipts', () => {
       slow.pause()
       await (await fetch(app.url + path)).arrayBuffer()
       await whenThereAre(app, id, 1)
-      const gone = way === 'key' ? ask(app, `${FILES}/${id}`, { method: 'DELETE' }) : fetch(app.url + deletePath, { method: 'POST' })
+      const gone =
+        way === 'key'
+          ? ask(app, `${FILES}/${id}`, { method: 'DELETE' })
+          : fetch(app.url + deletePath, { method: 'POST' })
       expect((await gone).status).toBe(200)
       expect((await ask(app, `${FILES}/${id}/fetches`)).status).toBe(404)
       slow.destroy()
@@ -229,7 +241,8 @@ describe('receipts', () => {
 /** What the file has of any image. */
 function keptIn(app: TestApp): { receipts: number } {
   const db = new DatabaseSync(join(app.config.dataDir, 'receipts.sqlite'))
-  const { receipts } = db.prepare('SELECT coalesce(sum(length(latest)), 0) AS receipts FROM images').get() ?? {}
+  const { receipts } =
+    db.prepare('SELECT coalesce(sum(length(latest)), 0) AS receipts FROM images').get() ?? {}
   db.close()
   return { receipts: Number(receipts) }
 }

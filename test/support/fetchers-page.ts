@@ -22,7 +22,11 @@ export interface Played {
   readonly direct: Outcome
   readonly nginx: Outcome
   /** What receipts say of its fetches, each way; as many as there were. */
-  readonly noted: readonly { readonly fetcher: string; readonly network: string; readonly complete: boolean }[]
+  readonly noted: readonly {
+    readonly fetcher: string
+    readonly network: string
+    readonly complete: boolean
+  }[]
   /** Hosts that do something wrong, and why it takes nothing from them; undefined where it does. */
   readonly faults: readonly (readonly [host: string, fault: string | undefined])[]
 }
@@ -34,12 +38,18 @@ export async function playAll(): Promise<Played[]> {
   const faulty = await playFaulty()
   const played: Played[] = []
   for (const fetcher of FETCHERS) {
-    const outcomes = { direct: [] as [string, string | undefined][], nginx: [] as [string, string | undefined][] }
+    const outcomes = {
+      direct: [] as [string, string | undefined][],
+      nginx: [] as [string, string | undefined][],
+    }
     const noted: Played['noted'][number][] = []
     for (const { file, format, mediaType } of photos) {
       const { id, path } = await upload(server.url, file, mediaType)
       const wanted = { path, mediaType, bytes: fixture(file) }
-      for (const [way, url] of [['direct', server.url], ['nginx', nginx.url]] as const)
+      for (const [way, url] of [
+        ['direct', server.url],
+        ['nginx', nginx.url],
+      ] as const)
         outcomes[way].push([format, await play(fetcher, { ...wanted, port: Number(new URL(url).port) })])
       noted.push(...(await fetchesOf(server.url, id)))
     }
@@ -129,7 +139,18 @@ taken. Whether a model takes a format is another question: that it can be fetche
 ## What they ask, and get
 
 ${tableOf(
-  ['Fetcher', 'Name', 'User-Agent', 'Asks', 'Besides', 'Needs', 'Waits', 'Known from', 'Directly', 'Through nginx'],
+  [
+    'Fetcher',
+    'Name',
+    'User-Agent',
+    'Asks',
+    'Besides',
+    'Needs',
+    'Waits',
+    'Known from',
+    'Directly',
+    'Through nginx',
+  ],
   played.map(({ fetcher, direct, nginx }) => [
     fetcher.name,
     nameIn(fetcher),

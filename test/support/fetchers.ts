@@ -70,11 +70,16 @@ function faultOf(answer: RawResponse, { ask, fetcher, wanted }: Asked): string |
     return `Content-Length ${headers['content-length'] ?? 'none'}`
   // Of HEAD, any byte after the headers would be taken for the next answer.
   if (ask === 'HEAD') return body.length === 0 ? undefined : 'has a body'
-  const whole = headers['transfer-encoding'] === 'chunked' && fetcher.version === '1.1' ? unchunked(body) : body
+  const whole =
+    headers['transfer-encoding'] === 'chunked' && fetcher.version === '1.1' ? unchunked(body) : body
   return whole.equals(expected) ? undefined : 'other bytes'
 }
 
-function robotsFault({ status, body }: RawResponse, { robots = '*' }: Fetcher, path: string): string | undefined {
+function robotsFault(
+  { status, body }: RawResponse,
+  { robots = '*' }: Fetcher,
+  path: string,
+): string | undefined {
   if (status >= 500) return `status ${status}, which counts as a ban`
   // One that is missing lets everybody in.
   if (status >= 400) return undefined

@@ -3,7 +3,7 @@ import { collectReceipts, MOST_WAITING } from '../../src/receipts/collector.ts'
 import { networkOf } from '../../src/receipts/network-of.ts'
 import type { Batch, ReceiptStore } from '../../src/receipts/receipts.ts'
 import { decode, encode } from '../../src/receipts/record.ts'
-import { FETCHERS, FETCHER_IDS, fetcherOf } from '../../src/vision/fetchers.ts'
+import { FETCHER_IDS, FETCHERS, fetcherOf } from '../../src/vision/fetchers.ts'
 import { newName, receiptOf } from '../support/receipts.ts'
 
 describe('of an address', () => {
@@ -110,7 +110,9 @@ describe('receipts', () => {
     await receipts.close()
     expect(told.added).toHaveLength(1)
     expect(told.added[0]).toMatchObject({ count: 100_000 })
-    expect(told.added[0]?.latest.map(({ ms }) => ms)).toEqual(Array.from({ length: 100 }, (_, i) => 99_900 + i))
+    expect(told.added[0]?.latest.map(({ ms }) => ms)).toEqual(
+      Array.from({ length: 100 }, (_, i) => 99_900 + i),
+    )
   })
 
   test('wait while they cannot be kept, which is said once, and are kept in their order', async () => {
@@ -124,7 +126,9 @@ describe('receipts', () => {
     expect(said).toEqual(['it is locked'])
     told.failing = false
     await receipts.read(name)
-    expect(told.added.map(({ count, latest }) => [count, latest.map(({ ms }) => ms)])).toEqual([[3, [0, 1, 2]]])
+    expect(told.added.map(({ count, latest }) => [count, latest.map(({ ms }) => ms)])).toEqual([
+      [3, [0, 1, 2]],
+    ])
     expect(said).toEqual(['it is locked', 'well again, 0 dropped'])
     await receipts.close()
   })
