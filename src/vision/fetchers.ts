@@ -42,7 +42,7 @@ const USUAL = {
   asOf: '2026-11',
 } as const
 
-/** Go and Python ask for compression, which images must not get. */
+/** Libraries ask for compression, which makes no image smaller. */
 const COMPRESSED = { 'Accept-Encoding': 'gzip, deflate' }
 
 /**
@@ -126,6 +126,8 @@ export const FETCHERS: readonly Fetcher[] = [
     pattern: /^litellm\//,
     headers: { ...COMPRESSED, Accept: '*/*' },
     follows: true,
+    // It goes by the name's extension where the type says nothing.
+    needs: [],
     patience: 5,
     basis: 'code',
     source: 'BerriAI/litellm, prompt_templates/image_handling.py',

@@ -54,6 +54,8 @@ describe.skipIf(!hasNginx())('known fetchers', () => {
     expect(dropped('go')).toContain('HEAD refused')
     expect(dropped('vllm')).not.toContain('a redirect')
     expect(dropped('head-first')).toContain('no ranges')
+    expect(dropped('head-first')).not.toContain('HEAD refused')
+    expect(dropped('litellm')).toEqual([])
     expect(dropped('silent')).toContain('a User-Agent wanted')
   })
 

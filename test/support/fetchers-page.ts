@@ -1,6 +1,12 @@
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
-import { createServer, type RequestListener } from 'node:http'
+import {
+  createServer,
+  type IncomingMessage,
+  type OutgoingHttpHeaders,
+  type RequestListener,
+  type ServerResponse,
+} from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
@@ -73,33 +79,57 @@ async function fetchesOf(url: string, id: string): Promise<Played['noted']> {
 }
 
 const IMAGE = fixture('photo.png')
-const RIGHT = { 'content-type': 'image/png', 'content-length': IMAGE.length }
+
+/** Answers as it should be: the image, or its first bytes. */
+function answerRightly({ headers, method }: IncomingMessage, response: ServerResponse): void {
+  const [, last] = /^bytes=0-(\d+)$/.exec(headers.range ?? '') ?? []
+  const bytes = last === undefined ? IMAGE : IMAGE.subarray(0, Number(last) + 1)
+  response.writeHead(last === undefined ? 200 : 206, {
+    'content-type': 'image/png',
+    'content-length': bytes.length,
+    ...(last !== undefined && { 'content-range': `bytes 0-${last}/${IMAGE.length}` }),
+  })
+  response.end(method === 'HEAD' ? undefined : bytes)
+}
+
+/** The same, with something else about its headers. */
+const butFor =
+  (change: (headers: OutgoingHttpHeaders) => OutgoingHttpHeaders): RequestListener =>
+  (request, response) => {
+    const { writeHead } = response
+    response.writeHead = ((status: number, headers: OutgoingHttpHeaders) =>
+      writeHead.call(response, status, change(headers))) as typeof writeHead
+    answerRightly(request, response)
+  }
 
 /** What other hosts do, and Layover does not. */
 const FAULTY: Readonly<Record<string, RequestListener>> = {
   'robots.txt that shuts out all': (request, response) =>
     request.url === '/robots.txt'
       ? response.end('User-agent: *\nDisallow: /\n')
-      : response.writeHead(200, RIGHT).end(IMAGE),
+      : answerRightly(request, response),
   'a redirect': (_request, response) => response.writeHead(302, { location: '/there' }).end(),
-  'HEAD refused': ({ method }, response) =>
-    method === 'HEAD' ? response.writeHead(405).end() : response.writeHead(200, RIGHT).end(IMAGE),
-  '`application/octet-stream`': (_request, response) =>
-    response.writeHead(200, { ...RIGHT, 'content-type': 'application/octet-stream' }).end(IMAGE),
-  'no Content-Length': ({ method }, response) => {
-    response.writeHead(200, { 'content-type': 'image/png', 'transfer-encoding': 'chunked' })
-    response.end(method === 'HEAD' ? undefined : IMAGE)
+  'HEAD refused': (request, response) =>
+    request.method === 'HEAD' ? response.writeHead(405).end() : answerRightly(request, response),
+  '`application/octet-stream`': butFor((headers) => ({
+    ...headers,
+    'content-type': 'application/octet-stream',
+  })),
+  'no Content-Length': butFor(({ 'content-length': _length, ...headers }) => headers),
+  compressed: ({ headers, method }, response) => {
+    const bytes = gzipSync(headers.range ? IMAGE.subarray(0, 1024) : IMAGE)
+    const coded = { 'content-length': bytes.length, 'content-encoding': 'gzip' }
+    response.writeHead(headers.range ? 206 : 200, { 'content-type': 'image/png', ...coded })
+    response.end(method === 'HEAD' ? undefined : bytes)
   },
-  compressed: (_request, response) => {
-    const bytes = gzipSync(IMAGE)
-    const length = { 'content-length': bytes.length, 'content-encoding': 'gzip' }
-    response.writeHead(200, { ...RIGHT, ...length }).end(bytes)
+  'no ranges': (request, response) => {
+    delete request.headers.range
+    answerRightly(request, response)
   },
-  'no ranges': (_request, response) => response.writeHead(200, RIGHT).end(IMAGE),
-  'a User-Agent wanted': ({ headers }, response) =>
-    headers['user-agent'] === undefined
+  'a User-Agent wanted': (request, response) =>
+    request.headers['user-agent'] === undefined
       ? response.writeHead(403).end()
-      : response.writeHead(200, RIGHT).end(IMAGE),
+      : answerRightly(request, response),
 }
 
 /** What each fetcher takes from hosts that do something wrong, by its id. */
@@ -130,7 +160,7 @@ export function pageOf(played: readonly Played[]): string {
 Made by \`npm run fetchers\` from \`src/vision/fetchers.ts\` and from what happens when each of these fetchers is played, request by request, against
 a started server: on bare sockets, with the headers, the order and the limits that are known of it, for a JPEG, a PNG, a GIF and a WebP, directly
 and through an nginx with the fewest settings. \`test/e2e/fetchers.test.ts\` does it again and compares. [Receipts](api.md#who-has-fetched-an-image)
-and the metric \`layover_fetches_total\` call them by the name in the second column; whoever is not known is \`${'other'}\`.
+and the metric \`layover_fetches_total\` call them by the name in the second column; whoever is not known is \`other\`.
 
 What is played is what is known, which is not much: of all these only Runway says in writing how it fetches. "Known from" tells what kind of knowledge
 it is: \`documented\` by its maker; \`code\`, its own, which anybody can read; \`seen\` by operators in their logs; \`assumed\`, where what is hardest to please was
@@ -169,19 +199,24 @@ ${tableOf(
 
 ## What they would not take from another host
 
-The same fetchers, and hosts that each do one thing that Layover does not. ✗ is a picture that the model does not get; an empty cell is one that it gets. This is why Layover
+The same fetchers, and hosts that each do one thing that Layover does not. ✗ is a picture that the model does not get, ✗? one that it
+may not get, as what this fetcher does is not known for sure; an empty cell is one that it gets. This is why Layover
 answers as it does, and what to look for in a proxy or CDN in front of it; \`npm run doctor\` looks.
 
 ${tableOf(
   ['Fetcher', ...hosts],
   played.map(({ fetcher, faults }) => [
     fetcher.name,
-    ...faults.map(([, fault]) => (fault === undefined ? '' : '✗')),
+    ...faults.map(([, fault]) => (fault === undefined ? '' : crossOf(fetcher))),
   ]),
 )}
 
 Not played: TLS, which a proxy in front has to bring (Runway takes \`https\` alone, and a name instead of an address), and how far away a fetcher is.
 `
+}
+
+function crossOf({ basis }: Fetcher): string {
+  return basis === 'documented' || basis === 'code' ? '✗' : '✗?'
 }
 
 function nameIn({ agent, pattern }: Fetcher): string {

@@ -1,4 +1,5 @@
 import { buffer } from 'node:stream/consumers'
+import { gunzipSync } from 'node:zlib'
 import { isAllowed } from '../../src/doctor/robots.ts'
 import type { Ask, Fetcher } from '../../src/vision/fetchers.ts'
 import { openSocket, parseResponse, type RawResponse } from './socket.ts'
@@ -64,7 +65,9 @@ function faultOf(answer: RawResponse, { ask, fetcher, wanted }: Asked): string |
   if (status !== (ask === 'head' ? 206 : 200)) return `status ${status}`
   const type = headers['content-type'] ?? 'none'
   if (fetcher.needs.includes('content-type') && type !== wanted.mediaType) return `Content-Type ${type}`
-  if (headers['content-encoding'] !== undefined) return `Content-Encoding ${headers['content-encoding']}`
+  const coding = headers['content-encoding']
+  if (coding !== undefined && !fetcher.headers['Accept-Encoding']?.includes(coding))
+    return `Content-Encoding ${coding}`
   const expected = ask === 'head' ? wanted.bytes.subarray(0, HEAD_BYTES) : wanted.bytes
   if (fetcher.needs.includes('content-length') && headers['content-length'] !== String(expected.length))
     return `Content-Length ${headers['content-length'] ?? 'none'}`
@@ -72,7 +75,7 @@ function faultOf(answer: RawResponse, { ask, fetcher, wanted }: Asked): string |
   if (ask === 'HEAD') return body.length === 0 ? undefined : 'has a body'
   const whole =
     headers['transfer-encoding'] === 'chunked' && fetcher.version === '1.1' ? unchunked(body) : body
-  return whole.equals(expected) ? undefined : 'other bytes'
+  return (coding === 'gzip' ? gunzipSync(whole) : whole).equals(expected) ? undefined : 'other bytes'
 }
 
 function robotsFault(
