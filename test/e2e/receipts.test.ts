@@ -81,7 +81,7 @@ test('two workers have one list, which outlives them', async () => {
 })
 
 test('a flood of fetches takes no more memory, and no more of the disk', async () => {
-  await using server = await startServer({ env: { ...OWN_KEY, LOG_LEVEL: 'warn' } })
+  await using server = await startServer({ env: OWN_KEY })
   const path = await newImage(server)
   const flood = (count: number) =>
     Promise.all(Array.from({ length: 4 }, () => headsOf(Number(new URL(server.url).port), path, count / 4)))
