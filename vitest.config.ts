@@ -12,6 +12,7 @@ const NOT_ON_S3 = [
   'test/wire/store-trouble.test.ts',
   'test/wire/s3-trouble.test.ts',
   'test/wire/multipart-splits.test.ts',
+  'test/e2e/{operations,proxies,proxies-trust,service}.test.ts',
 ]
 
 export default defineConfig({
@@ -26,7 +27,7 @@ export default defineConfig({
         test: {
           name: 'local',
           include: ['test/**/*.test.ts'],
-          exclude: ['test/store/s3.test.ts', 'test/store/s3-links.test.ts', 'test/e2e/s3.test.ts'],
+          exclude: ['test/store/{s3,s3-links}.test.ts', 'test/e2e/{s3,replicas}.test.ts'],
         },
       },
       ...s3Servers().map((name) => ({
