@@ -6,9 +6,9 @@ import { FETCHERS } from '../../src/vision/fetchers.ts'
 import { play } from '../support/fetchers.ts'
 import { PAGE, type Played, pageOf, playAll } from '../support/fetchers-page.ts'
 import { photos } from '../support/images.ts'
-import { hasNginx } from '../support/nginx.ts'
+import { installedProxies } from '../support/shipped-proxy.ts'
 
-describe.skipIf(!hasNginx())('known fetchers', () => {
+describe.skipIf(!installedProxies().includes('nginx'))('known fetchers', () => {
   let played: Played[]
   beforeAll(async () => {
     played = await playAll()

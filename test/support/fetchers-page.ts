@@ -13,8 +13,9 @@ import { gzipSync } from 'node:zlib'
 import { FETCHERS, type Fetcher, fetcherOf } from '../../src/vision/fetchers.ts'
 import { play } from './fetchers.ts'
 import { fixture, photos } from './images.ts'
-import { hasNginx, startNginx } from './nginx.ts'
+import { freePorts } from './s3-servers.ts'
 import { startServer } from './server.ts'
+import { installedProxies, startShipped } from './shipped-proxy.ts'
 import { call, OWN_KEY } from './ways.ts'
 
 /** `docs/fetchers.md`, from what known fetchers get when they are played: `npm run fetchers` writes it, a test compares it. */
@@ -40,7 +41,9 @@ export interface Played {
 /** Plays all fetchers against a started server, directly and through nginx, and against hosts that do something wrong. */
 export async function playAll(): Promise<Played[]> {
   await using server = await startServer({ env: { ...OWN_KEY, TRUST_PROXY: 'loopback' } })
-  await using nginx = await startNginx(server.url)
+  const to = Number(new URL(server.url).port)
+  const [port = 0] = await freePorts(1)
+  await using nginx = await startShipped('nginx', { port, to })
   const faulty = await playFaulty()
   const played: Played[] = []
   for (const fetcher of FETCHERS) {
@@ -52,11 +55,9 @@ export async function playAll(): Promise<Played[]> {
     for (const { file, format, mediaType } of photos) {
       const { id, path } = await upload(server.url, file, mediaType)
       const wanted = { path, mediaType, bytes: fixture(file) }
-      for (const [way, url] of [
-        ['direct', server.url],
-        ['nginx', nginx.url],
-      ] as const)
-        outcomes[way].push([format, await play(fetcher, { ...wanted, port: Number(new URL(url).port) })])
+      outcomes.direct.push([format, await play(fetcher, { ...wanted, port: to })])
+      const { port, cert } = nginx
+      outcomes.nginx.push([format, await play(fetcher, { ...wanted, port, cert })])
       noted.push(...(await fetchesOf(server.url, id)))
     }
     played.push({ fetcher, ...outcomes, noted, faults: faulty.get(fetcher.id) ?? [] })
@@ -159,7 +160,7 @@ export function pageOf(played: readonly Played[]): string {
 
 Made by \`npm run fetchers\` from \`src/vision/fetchers.ts\` and from what happens when each of these fetchers is played, request by request, against
 a started server: on bare sockets, with the headers, the order and the limits that are known of it, for a JPEG, a PNG, a GIF and a WebP, directly
-and through an nginx with the fewest settings. \`test/e2e/fetchers.test.ts\` does it again and compares. [Receipts](api.md#who-has-fetched-an-image)
+and over TLS through an nginx with the settings of [deploy/nginx.conf](../deploy/nginx.conf). \`test/e2e/fetchers.test.ts\` does it again and compares. [Receipts](api.md#who-has-fetched-an-image)
 and the metric \`layover_fetches_total\` call them by the name in the second column; whoever is not known is \`other\`.
 
 What is played is what is known, which is not much: of all these only Runway says in writing how it fetches. "Known from" tells what kind of knowledge
@@ -211,7 +212,7 @@ ${tableOf(
   ]),
 )}
 
-Not played: TLS, which a proxy in front has to bring (Runway takes \`https\` alone, and a name instead of an address), and how far away a fetcher is.
+Not played: that Runway takes no address in place of a name, and how far away a fetcher is.
 `
 }
 
@@ -249,6 +250,6 @@ function tableOf(head: readonly string[], rows: readonly (readonly string[])[]):
 }
 
 if (import.meta.main) {
-  if (!hasNginx()) process.exit(1)
+  if (!installedProxies().includes('nginx')) process.exit(1)
   writeFileSync(PAGE, pageOf(await playAll()))
 }

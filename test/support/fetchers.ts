@@ -1,4 +1,7 @@
+import { once } from 'node:events'
+import type { Socket } from 'node:net'
 import { buffer } from 'node:stream/consumers'
+import { connect } from 'node:tls'
 import { gunzipSync } from 'node:zlib'
 import { isAllowed } from '../../src/doctor/robots.ts'
 import type { Ask, Fetcher } from '../../src/vision/fetchers.ts'
@@ -14,6 +17,8 @@ export interface Wanted {
   readonly path: string
   readonly bytes: Buffer
   readonly mediaType: string
+  /** The certificate of whoever speaks TLS there, in PEM; unset if nobody does. */
+  readonly cert?: string
 }
 
 /** Fetches an image as this fetcher would. Answers with why it goes without, or undefined if it got it. */
@@ -26,8 +31,12 @@ export async function play(fetcher: Fetcher, wanted: Wanted): Promise<string | u
   return undefined
 }
 
-async function answerTo(ask: Ask, fetcher: Fetcher, { port, path }: Wanted): Promise<RawResponse | string> {
-  const socket = await openSocket(port)
+async function answerTo(
+  ask: Ask,
+  fetcher: Fetcher,
+  { port, path, cert }: Wanted,
+): Promise<RawResponse | string> {
+  const socket = cert === undefined ? await openSocket(port) : await openSecurely(port, cert)
   let isLate = false
   const timer = setTimeout(() => {
     isLate = true
@@ -38,6 +47,13 @@ async function answerTo(ask: Ask, fetcher: Fetcher, { port, path }: Wanted): Pro
   clearTimeout(timer)
   if (isLate) return `took longer than ${fetcher.patience} seconds`
   return bytes.length === 0 ? 'no answer' : parseResponse(bytes)
+}
+
+async function openSecurely(port: number, ca: string): Promise<Socket> {
+  const socket = connect({ host: '127.0.0.1', port, ca, servername: 'localhost' })
+  await once(socket, 'secureConnect')
+  socket.on('error', () => {})
+  return socket
 }
 
 function requestOf(ask: Ask, { agent, headers, version }: Fetcher, path: string): string {
