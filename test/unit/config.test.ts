@@ -61,6 +61,7 @@ test('nothing needs to be set', () => {
     redisUrl: undefined,
     trustProxy: undefined,
     page: 'on',
+    adapters: [],
     corsOrigin: undefined,
     uploadTimeout: 300,
     minUploadRate: 1024,
