@@ -86,6 +86,23 @@ test('nobody can change it afterwards', () => {
   expect(() => Object.assign(config, { port: 1 })).toThrow(TypeError)
 })
 
+describe('ADAPTERS', () => {
+  test.each([
+    ['picgo', ['picgo']],
+    [' lsky , plain,lsky', ['lsky', 'plain']],
+    ['all', ['chevereto', 'lsky', 'picgo', 'plain']],
+  ])('can be "%s"', (text, adapters) => {
+    expect(loadConfig({ ADAPTERS: text }).adapters).toEqual(adapters)
+  })
+
+  test.each(['imgur', 'picgo,', 'PicGo', 'all,picgo', 'constructor'])(
+    'cannot be "%s", and the fault lists the good ones',
+    (text) => {
+      expect(faultsOf({ ADAPTERS: text }).message).toMatch(/ADAPTERS: .*chevereto, lsky, picgo, plain/)
+    },
+  )
+})
+
 describe('quantities', () => {
   test.each([
     ['MAX_FILE_SIZE', '1B', { maxFileSize: 1 }],
