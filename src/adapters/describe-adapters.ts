@@ -5,6 +5,7 @@ import {
   FORM_REFUSALS,
   header,
   json,
+  NO_SNIFFING,
   NO_STORE,
   type RouteDescription,
   refusals,
@@ -122,7 +123,7 @@ const PICGO_PROBLEM = {
 
 /** Of the answer to several files only some of the headers of one. */
 const several = (description: string, schemas: Record<string, object>) =>
-  answerIn(schemas, description, { ...UPLOAD_HEADERS, ...NO_STORE })
+  answerIn(schemas, description, { ...UPLOAD_HEADERS, ...NO_STORE, ...NO_SNIFFING })
 
 export const PICGO = describe({
   operationId: 'uploadAsToPicGo',

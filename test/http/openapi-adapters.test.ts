@@ -2,7 +2,7 @@ import { Validator } from '@seriousme/openapi-schema-validator'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type ApiDocument, checker } from '../support/api-document.ts'
 import { authorization, startApp, type TestApp } from '../support/app.ts'
-import { tinyPng } from '../support/images.ts'
+import { pngOfSize, tinyPng } from '../support/images.ts'
 
 let app: TestApp
 let document: ApiDocument
@@ -77,7 +77,7 @@ describe.each(Object.entries(operations))(
       ['an image', 200, () => ask(one(good))],
       ['no image', 415, () => ask(one(bad))],
       ['an empty one', 400, () => ask(one(new Uint8Array()))],
-      ['one too large', 413, () => ask(one(new Uint8Array(101 * 1024)))],
+      ['one too large', 413, () => ask(one(new Uint8Array(pngOfSize(101 * 1024))))],
       ['no key', 401, () => ask(one(good), '', {})],
       ['a wrong key', 401, () => ask(one(good), '', { authorization: 'Bearer wrong' })],
       ['a wrong option', 400, () => ask(one(good), '?expires_in=soon')],
