@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import {
+  adapterNames,
   address,
   addressOrOff,
   allowances,
@@ -85,6 +86,7 @@ const variables = z.object({
   TRUST_PROXY: z.string().transform(proxies).optional(),
   PAGE: z.enum(['on', 'off']).default('on'),
   RECEIPTS: z.enum(['on', 'off']).default('on'),
+  ADAPTERS: z.string().transform(adapterNames).optional(),
   CORS_ORIGIN: z.string().transform(origins).optional(),
   UPLOAD_TIMEOUT: z.string().default('5m').transform(timer),
   MIN_UPLOAD_RATE: z
@@ -277,6 +279,8 @@ function toConfig(values: Values) {
     page: values.PAGE,
     /** Whether it is noted who fetches images. */
     receipts: values.RECEIPTS === 'on',
+    /** Programs whose clients are served in their own way. */
+    adapters: values.ADAPTERS ?? [],
     /** Origins whose pages may use the API; `*` for all, unset for none. */
     corsOrigin: values.CORS_ORIGIN,
     uploadTimeout: values.UPLOAD_TIMEOUT,
