@@ -20,7 +20,7 @@ import {
   takeInTurn,
 } from './connection.ts'
 import { deleteLink } from './delete-link.ts'
-import { asEnvelope, asErrorObject, Problem, problem, problemWith } from './errors.ts'
+import { asAnthropicError, asEnvelope, asErrorObject, Problem, problem, problemWith } from './errors.ts'
 import { imageUrl } from './image-url.ts'
 import { machineNetwork, type Network } from './intake/remote/network.ts'
 import { gate } from './limits.ts'
@@ -150,6 +150,11 @@ export async function buildApp({
     files(uploads, deps, mayEnter, doors)
     ownFiles(uploads, deps, mayEnter, doors)
     presigned(uploads, deps, mayEnter, doors)
+    const { upstreamUrl } = config.vision
+    if (upstreamUrl === undefined) return
+    // What takes no time at the start where it is not wanted.
+    const { relay } = await import('./vision/relay.ts')
+    relay(uploads, deps, { mayEnter, base: () => base, upstreamUrl })
   })
   images(app, deps)
   deleteLinks(app, deps)
@@ -206,6 +211,12 @@ function toProblem(error: unknown): Problem {
   return problemWith('internal', { cause: error })
 }
 
+/** The shape of errors that an address speaks. */
+function shapeAt({ url, routeOptions }: FastifyRequest) {
+  if (url.startsWith('/api/')) return asEnvelope
+  return routeOptions.url === '/v1/messages' ? asAnthropicError : asErrorObject
+}
+
 /** Answers with a problem, in the shape that the address speaks, so that the client gets to read it. */
 function answer(request: FastifyRequest, reply: FastifyReply, problem: Problem) {
   request.failure = problem.code
@@ -214,8 +225,7 @@ function answer(request: FastifyRequest, reply: FastifyReply, problem: Problem) 
   else if (problem.status >= 500) request.log.error({ err: problem.cause ?? problem }, problem.code)
   else request.log.debug({ err: problem.cause }, problem.code)
 
-  const shape = request.url.startsWith('/api/') ? asEnvelope : asErrorObject
-  const text = JSON.stringify(shape(problem))
+  const text = JSON.stringify(shapeAt(request)(problem))
   reply
     .code(problem.status)
     .headers({ 'cache-control': 'no-store', ...problem.headers })
