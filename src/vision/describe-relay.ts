@@ -1,5 +1,13 @@
 import type { ErrorCode } from '../errors.ts'
-import { type Answer, answerIn, describe, ENTRY_REFUSALS, refusals } from '../routes/describe.ts'
+import {
+  type Answer,
+  answerIn,
+  describe,
+  ENTRY_REFUSALS,
+  header,
+  NO_SNIFFING,
+  refusals,
+} from '../routes/describe.ts'
 import type { Shape } from './find-images.ts'
 
 const tags = ['Models']
@@ -36,7 +44,12 @@ const IMAGE_REFUSALS: readonly ErrorCode[] = [
 const ANYTHING = { description: 'As the model’s server has it.' }
 const answered: Answer = answerIn(
   { 'application/json': ANYTHING, 'text/event-stream': ANYTHING },
-  'What the model’s server answers, as it comes. Its errors, too, are passed on with their status.',
+  'What the model’s server answers, as it comes, with its headers. Its errors, too, are passed on with their status.',
+  {
+    ...NO_SNIFFING,
+    'Cache-Control': header('`no-store`, unless the model’s server says otherwise.'),
+    'X-Upstream-Request-Id': header('The model’s server’s own `X-Request-Id`.'),
+  },
 )
 
 const body = {

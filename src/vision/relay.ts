@@ -75,7 +75,12 @@ export function relay(app: FastifyInstance, deps: Deps, { mayEnter, base, upstre
           throw error
         }
       }
-      return send(await whileClientWaits(request.raw, work()), { request, reply, idle: config.idleTimeout })
+      const answer = await whileClientWaits(request.raw, work()).catch((error) => {
+        // Whatever fails because of that is nobody's fault.
+        signal.throwIfAborted()
+        throw error
+      })
+      return send(answer, { request, reply, idle: config.idleTimeout })
     })
     refuseOtherMethods(app, `/v1${path}`, ['POST'])
   }

@@ -57,8 +57,10 @@ export function openUpstream(address: string, { timeout }: Pick<Config['vision']
           signal.throwIfAborted()
           throw explained(error)
         })
-      // Whoever leaves it, or finds that it is no answer, closes it early.
-      answer.body.on('error', () => {})
+      // Whoever passes it on logs how it ended: what could not be read may repeat parts of the answer.
+      answer.body.on('error', (error: Error & { data?: unknown }) => {
+        error.data = undefined
+      })
       const { statusCode: status } = answer
       if (status < 300 || status >= 400) return answer
       answer.body.destroy()
@@ -77,13 +79,15 @@ function explained(error: unknown): unknown {
   if (OUR_FAULTS.some((Fault) => error instanceof Fault)) return error
   const cause = bare(error)
   if (error instanceof errors.HeadersTimeoutError) return problemWith('vision_upstream_timeout', { cause })
-  const reason =
-    error instanceof errors.HTTPParserError
-      ? 'what it answers is not HTTP'
-      : error instanceof errors.SocketError || cause.code === 'ECONNRESET' || cause.code === 'EPIPE'
-        ? 'it broke off the connection before it answered'
-        : 'it takes no connection'
+  const reason = reasonOf(error, cause.code ?? '')
   return problemWith('vision_upstream_unreachable', { cause }, { reason })
+}
+
+function reasonOf(error: unknown, code: string): string {
+  if (error instanceof errors.HTTPParserError) return 'what it answers is not HTTP'
+  if (error instanceof errors.SocketError || code === 'ECONNRESET' || code === 'EPIPE')
+    return 'it broke off the connection before it answered'
+  return 'it takes no connection'
 }
 
 /** An error without what it carries: what could not be read may repeat parts of an answer. */

@@ -76,7 +76,7 @@ describe(`${CALLS} calls at once, each with an image of 20 MB`, () => {
         },
       })
       const form = new FormData()
-      form.append('file', new Blob([image]), 'x.png')
+      form.append('file', new Blob([new Uint8Array(image)]), 'x.png')
       const headers = { authorization: `Bearer ${server.key()}` }
       const uploaded = await fetch(`${server.url}/v1/files/uploads`, { method: 'POST', headers, body: form })
       const { url } = (await uploaded.json()) as { url: string }

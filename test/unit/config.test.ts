@@ -479,7 +479,7 @@ describe('calls of a model', () => {
       VISION_IMAGES: 'both',
       VISION_TIMEOUT: '0',
     })
-    expect(message).toMatch(/VISION_UPSTREAM_KEY: [^]*VISION_IMAGES: [^]*VISION_TIMEOUT: /)
+    expect(message).toMatch(/VISION_UPSTREAM_KEY: .*VISION_IMAGES: .*VISION_TIMEOUT: /s)
     expect(message).not.toContain('hunter2')
   })
 

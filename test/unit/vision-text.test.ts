@@ -17,7 +17,7 @@ async function joined(pieces: AsyncIterable<string>): Promise<string> {
   return (await Array.fromAsync(pieces)).join('')
 }
 
-const cuts = fc.array(fc.nat(200_000), { maxLength: 10 })
+const cuts = fc.array(fc.nat(500), { maxLength: 10 })
 
 test('bytes in pieces become their base64, of the size that was said before', async () => {
   await fc.assert(
@@ -42,7 +42,7 @@ test('a JSON string in pieces becomes its text, also where an escape is cut', as
       const raw = isEscaped ? plain.replaceAll('/', '\\/').replace(/[^\x20-\x7e]/g, toEscape) : plain
       expect(await joined(unescaped(inPieces(Buffer.from(raw), cuts)))).toBe(JSON.parse(`"${raw}"`))
     }),
-    { numRuns: 500 },
+    { numRuns: 200 },
   )
 })
 

@@ -52,6 +52,8 @@ const codeOf = async (answer: Response) => ({
 /** No connection to the model's server but those that wait to be used again, and no file. */
 async function nothingLeft(): Promise<void> {
   await vi.waitFor(async () => expect(await app.files()).toEqual([]))
+  // Those that wait to be used again do so for some seconds.
+  await vi.waitFor(() => expect(model.open).toBeLessThanOrEqual(3))
   // A call takes a place, of which there are three: a fourth in a row shows that they were given back.
   model.answer = undefined
   model.take = undefined
@@ -96,7 +98,7 @@ describe('an answer that streams', () => {
     model.answer = (response) =>
       response.writeHead(200, { 'content-encoding': 'br', 'content-length': 1 }).end('x')
     const socket = connect(app.port, '127.0.0.1')
-    socket.end(
+    socket.write(
       `POST /v1/responses HTTP/1.1\r\nHost: x\r\nAuthorization: ${authorization}\r\nContent-Type: application/json\r\n` +
         'Content-Length: 2\r\nConnection: close\r\n\r\n{}',
     )

@@ -100,9 +100,13 @@ const facts = (bytes: Buffer, type: string, how: SeenImage['how']) => ({
   sha256: sha256(bytes),
 })
 
-/** Everything a call used is given back: connections to the model's server in use, and files. */
-async function nothingLeft(app: TestApp, files: number): Promise<void> {
-  await vi.waitFor(async () => expect((await app.files()).length).toBe(files))
+/** The images that there are, once nothing else is there any more. */
+async function onlyImages(app: TestApp): Promise<string[]> {
+  return vi.waitFor(async () => {
+    const files = await app.files()
+    expect(files.filter((name) => name.endsWith('.part'))).toEqual([])
+    return files.sort()
+  })
 }
 
 describe('with VISION_IMAGES=inline', () => {
@@ -164,9 +168,9 @@ describe('with VISION_IMAGES=inline', () => {
   })
 
   test('nothing stays of what came with a request', async () => {
-    const before = (await inline.files()).length
+    const before = await onlyImages(inline)
     await ask(inline, { ...chatOf(dataUrl(fixture('photo.png'), 'image/png')), pad: 'x'.repeat(500_000) })
-    await nothingLeft(inline, before)
+    expect(await onlyImages(inline)).toEqual(before)
   })
 })
 
@@ -203,7 +207,7 @@ describe('with VISION_IMAGES=url', () => {
 
   test('what was hosted for a call that never reached the model is gone, and costs no quota', async () => {
     const before = {
-      files: await hosting.files(),
+      files: await onlyImages(hosting),
       usage: await hosting.usage.read({ key: await keyId(), window: 86_400, now: Date.now() }),
     }
     const answer = await ask(hosting, chatOf(dataUrl(tinyPng), 'https://127.0.0.2/x.png'))
@@ -214,7 +218,7 @@ describe('with VISION_IMAGES=url', () => {
     model.answer = (response) =>
       response.writeHead(429, { 'retry-after': '7' }).end('{"error":{"message":"slow"}}')
     expect((await ask(hosting, chatOf(dataUrl(tinyPng)))).status).toBe(429)
-    await nothingLeft(hosting, before.files.length)
+    expect(await onlyImages(hosting)).toEqual(before.files)
     expect(await hosting.usage.read({ key: await keyId(), window: 86_400, now: Date.now() })).toEqual(
       before.usage,
     )
@@ -326,7 +330,7 @@ describe('keys and headers', () => {
     const answer = await ask(inline, chatOf(), {
       headers: { ...private_, 'openai-beta': 'b', 'x-stainless-lang': 'js' },
     })
-    const [{ headers } = { headers: {} }] = model.calls
+    const headers = model.calls[0]?.headers ?? {}
     expect(headers).toMatchObject({
       authorization: `Bearer ${KEY}`,
       'openai-beta': 'b',
@@ -394,7 +398,13 @@ describe('keys and headers', () => {
     model.take = (_request, response) =>
       response.socket?.end('HTTP/1.1 200 OK\r\nmy-secret-prompt\x00: 1\r\n\r\n')
     await ask(app, chatOf(url))
+    model.take = (_request, response) => {
+      const head = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n'
+      response.socket?.end(`${head}my-secret-prompt\r\n`)
+    }
+    await expect((await ask(app, chatOf(url))).text()).rejects.toThrow()
     const log = lines.join('')
+    expect(log).toContain('HTTPParserError')
     expect(log).toContain('vision_upstream_unreachable')
     for (const secret of [
       apiKey,
