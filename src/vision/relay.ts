@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, onRequestAsyncHookHandler } from 'fastify'
+import { errors } from 'undici'
 import { whileClientWaits } from '../connection.ts'
 import { problem, problemWith } from '../errors.ts'
 import { readOptions } from '../intake/options.ts'
@@ -13,7 +14,7 @@ import type { Shape } from './find-images.ts'
 import { answerHeaders, requestHeaders } from './headers.ts'
 import { prepare } from './prepare.ts'
 import { readRequest, refuseTooLargeRequest } from './read-request.ts'
-import { type Call, openUpstream, type UpstreamAnswer } from './upstream.ts'
+import { bare, type Call, openUpstream, type UpstreamAnswer } from './upstream.ts'
 
 /** Where each shape of request is taken, here and below the upstream's address, which ends where `/v1` does. */
 const PATHS: Readonly<Record<Shape, string>> = {
@@ -135,6 +136,13 @@ function send({ statusCode, headers, body }: UpstreamAnswer, { request, reply, i
   body.on('resume', () => {
     if (!reply.raw.headersSent) reply.raw.flushHeaders()
     socket.setTimeout(0)
+  })
+  body.once('error', (error) => {
+    // Not where the client is the one who left.
+    if (reply.raw.closed) return
+    const isLate = error instanceof errors.BodyTimeoutError
+    request.failure = isLate ? 'vision_upstream_timeout' : 'vision_upstream_unreachable'
+    request.log.warn({ err: bare(error) }, 'the model’s server broke off its answer')
   })
   body.on('pause', () => socket.setTimeout(idle * 1000))
   return reply.code(statusCode).headers(answerHeaders(headers)).send(body)

@@ -57,10 +57,8 @@ export function openUpstream(address: string, { timeout }: Pick<Config['vision']
           signal.throwIfAborted()
           throw explained(error)
         })
-      // Whoever passes it on logs how it ended: what could not be read may repeat parts of the answer.
-      answer.body.on('error', (error: Error & { data?: unknown }) => {
-        error.data = undefined
-      })
+      // Until somebody else listens.
+      answer.body.on('error', () => {})
       const { statusCode: status } = answer
       if (status < 300 || status >= 400) return answer
       answer.body.destroy()
@@ -91,7 +89,7 @@ function reasonOf(error: unknown, code: string): string {
 }
 
 /** An error without what it carries: what could not be read may repeat parts of an answer. */
-function bare(error: unknown): NodeJS.ErrnoException {
+export function bare(error: unknown): NodeJS.ErrnoException {
   const { name, message, code } = error as NodeJS.ErrnoException
   return Object.assign(new Error(message), { name, ...(code !== undefined && { code }) })
 }

@@ -202,6 +202,13 @@ describe('the model’s server', () => {
 })
 
 describe('a client that leaves', () => {
+  /** Whose calls the upstream's own limit does not end in time. */
+  let patient: TestApp
+  beforeAll(async () => {
+    patient = await startApp({ env: { VISION_UPSTREAM_URL: model.url, IDLE_TIMEOUT: '1s' } })
+  })
+  afterAll(async () => await patient[Symbol.asyncDispose]())
+
   test('before the answer begins ends the call', async () => {
     const gone = new AbortController()
     const ended = Promise.withResolvers<void>()
@@ -209,7 +216,7 @@ describe('a client that leaves', () => {
       response.once('close', () => ended.resolve())
       gone.abort()
     }
-    await expect(ask({}, { signal: gone.signal })).rejects.toThrow()
+    await expect(ask({}, { signal: gone.signal, to: patient })).rejects.toThrow()
     await ended.promise
     await nothingLeft()
   })
@@ -221,7 +228,7 @@ describe('a client that leaves', () => {
       response.once('close', () => ended.resolve())
       response.writeHead(200).write('one')
     }
-    const answer = await ask({}, { signal: gone.signal })
+    const answer = await ask({}, { signal: gone.signal, to: patient })
     await answer.body?.getReader().read()
     gone.abort()
     await ended.promise
@@ -251,7 +258,7 @@ describe('a client that leaves', () => {
       response.on('drain', fill)
       fill()
     }
-    const socket = connect(app.port, '127.0.0.1').pause()
+    const socket = connect(patient.port, '127.0.0.1').pause()
     socket.on('error', () => {})
     socket.write(
       `POST /v1/responses HTTP/1.1\r\nHost: x\r\nAuthorization: ${authorization}\r\nContent-Type: application/json\r\n` +
