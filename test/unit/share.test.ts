@@ -39,3 +39,8 @@ test('all else is the same for each', () => {
   const { maxConcurrentUploads, maxMemory, cacheSize } = shareOf(config)
   expect(shareOf(config)).toEqual({ ...config, maxConcurrentUploads, maxMemory, cacheSize })
 })
+
+test('calls of a model at once are divided, too', () => {
+  expect(shareOf(loadConfig({ WORKERS: '3' })).vision.maxConcurrent).toBe(22)
+  expect(shareOf(loadConfig({ WORKERS: '3', VISION_MAX_CONCURRENT: '0' })).vision.maxConcurrent).toBe(0)
+})
