@@ -47,6 +47,8 @@ export class JsonOutliner {
   /** Objects that may have to be replaced and have not ended. */
   readonly #open: { depth: number; span: { start: number; end: number } }[] = []
   #string: StringState | undefined
+  #quotes = new Finder(Buffer.of(), QUOTE)
+  #escapes = new Finder(Buffer.of(), BACKSLASH)
 
   /** `limit`: bytes that the outline may have; beyond, `push` throws a RangeError. */
   constructor(limit: number) {
@@ -54,6 +56,8 @@ export class JsonOutliner {
   }
 
   push(piece: Buffer): void {
+    this.#quotes = new Finder(piece, QUOTE)
+    this.#escapes = new Finder(piece, BACKSLASH)
     for (let at = 0; at < piece.length; ) {
       at = this.#string === undefined ? this.#skip(piece, at) : this.#read(piece, at, this.#string)
     }
@@ -133,12 +137,26 @@ export class JsonOutliner {
 
   /** Goes through a string. Answers where it stopped. */
   #read(piece: Buffer, from: number, string: StringState): number {
-    const end = endOfString(piece, from, string)
+    const end = this.#endOfString(piece, from, string)
     const stop = end === -1 ? piece.length : end
     this.#take(piece.subarray(from, stop), string)
     if (end === -1) return piece.length
     this.#finish(this.#before + end + 1, string)
     return end + 1
+  }
+
+  /** Where the quote is that ends a string; -1 if not in this piece. */
+  #endOfString(piece: Buffer, from: number, string: StringState): number {
+    let at = string.isEscaped ? from + 1 : from
+    string.isEscaped = false
+    for (;;) {
+      const [quote, backslash] = [this.#quotes.from(at), this.#escapes.from(at)]
+      if (quote < backslash) return quote
+      if (backslash === Number.POSITIVE_INFINITY) return -1
+      at = backslash + 2
+      string.isEscaped = at > piece.length
+      if (at >= piece.length) return -1
+    }
   }
 
   #take(bytes: Buffer, string: StringState): void {
@@ -179,17 +197,24 @@ interface StringState {
   length: number
 }
 
-/** Where the quote is that ends a string; -1 if not in this piece. */
-function endOfString(piece: Buffer, from: number, string: StringState): number {
-  // Most long strings have no escapes, and looking for one byte is much quicker.
-  if (!string.isEscaped && !piece.includes(BACKSLASH, from)) return piece.indexOf(QUOTE, from)
-  for (let at = from; at < piece.length; at += 1) {
-    const byte = piece[at]
-    if (string.isEscaped) string.isEscaped = false
-    else if (byte === BACKSLASH) string.isEscaped = true
-    else if (byte === QUOTE) return at
+/** Finds a byte in a piece again and again, each time further on. What was found counts until it has been passed, as looking may take long. */
+class Finder {
+  readonly #piece: Buffer
+  readonly #byte: number
+  #found = -1
+
+  constructor(piece: Buffer, byte: number) {
+    this.#piece = piece
+    this.#byte = byte
   }
-  return -1
+
+  /** Where the next one is, at the place given or behind it; Infinity for none. */
+  from(at: number): number {
+    if (this.#found >= at) return this.#found
+    const found = this.#piece.indexOf(this.#byte, at)
+    this.#found = found === -1 ? Number.POSITIVE_INFINITY : found
+    return this.#found
+  }
 }
 
 /** A member's name. One that cannot be read is found by `JSON.parse` later. */
