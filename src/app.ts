@@ -160,6 +160,11 @@ export async function buildApp({
     fetches(uploads, deps, mayEnter)
     presigned(uploads, deps, mayEnter, doors)
     adapters({ app: uploads, deps, enter, doors })
+    const { upstreamUrl } = config.vision
+    if (upstreamUrl === undefined) return
+    // What takes no time at the start where it is not wanted.
+    const { relay } = await import('./vision/relay.ts')
+    relay(uploads, deps, { mayEnter: enter(['x-api-key']), base: () => base, upstreamUrl })
   })
   images(app, deps)
   deleteLinks(app, deps)

@@ -168,6 +168,17 @@ export const SHARED_SCHEMAS = [
       }),
     }),
   },
+  {
+    $id: 'AnthropicError',
+    ...exactly({
+      type: { const: 'error' },
+      error: exactly({
+        type: { type: 'string', description: 'As Anthropic’s API has it for the status.' },
+        message: { type: 'string', description: 'What is wrong and what to do about it.' },
+        code: { enum: ERROR_CODES, description: 'Stays the same whatever the message says.' },
+      }),
+    }),
+  },
   { $id: 'Image', ...exactly({ ...FACTS, ...HEADER }) },
   {
     $id: 'UploadLink',
