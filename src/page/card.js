@@ -89,7 +89,7 @@ export function makeCard(name, actions) {
       const time = make('time', { datetime: expires_at })
       tick(time)
       const pixels = width && height ? [make('span', {}, `${width} × ${height}`)] : []
-      const said = [...pixels, make('span', {}, sayBytes(size)), time]
+      const said = [time, make('span', {}, sayBytes(size)), ...pixels]
       const content = [make('code', { class: 'url' }, url), copyButtons({ ...image, name })]
       put({ state: 'image', facts: said, tools: [eraseButton()], row: content })
     },
@@ -119,15 +119,20 @@ function copyButtons(image) {
   })
   for (const { label, text } of snippetsOf(image)) {
     const name = say('copyOf', { what: label, name: image.name })
-    group.append(makeButton(label, { name, onClick: (button) => copyFrom(button, text) }))
+    group.append(
+      makeButton(label === 'URL' ? say('copyUrl') : label, {
+        name,
+        onClick: (button) => copyFrom(button, { label, text }),
+      }),
+    )
   }
   return group
 }
 
-/** @param {HTMLButtonElement} button @param {string} text */
-async function copyFrom(button, text) {
+/** @param {HTMLButtonElement} button @param {{ label: string, text: string }} snippet */
+async function copyFrom(button, { label, text }) {
   if (!(await copy(text))) return void prompt(say('notCopied'), text)
-  announce(say('copied', { what: button.textContent ?? '' }))
+  announce(say('copied', { what: label }))
   button.classList.add('is-copied')
   setTimeout(() => button.classList.remove('is-copied'), COPIED_TIME)
 }

@@ -111,7 +111,7 @@ describe.skipIf(!hasBrowser())('everybody can use the page', () => {
       await page.getByLabel('API 密钥').fill(apiKey)
       await page.keyboard.press('Enter')
       await pick(page, pathOfFixture('photo.jpg'))
-      await cardOf(page, 'photo.jpg').getByRole('button', { name: '复制 photo.jpg 的 URL' }).waitFor()
+      await cardOf(page, 'photo.jpg').getByRole('button', { name: '复制 URL：photo.jpg' }).waitFor()
       expect(await cardOf(page, 'photo.jpg').locator('time').textContent()).toMatch(/^剩余 [23] 天 \d+ 小时$/)
       const text = (await page.locator('main').innerText()).replaceAll('photo.jpg', '')
       const words = new Set(text.match(/[a-z]{2,}/gi))
