@@ -19,7 +19,7 @@ export function makeCard(name, actions) {
   const picture = make('img', { alt: '', width: 64, height: 64, hidden: true })
   const title = make('h3', { title: name }, name)
   const facts = make('p', { class: 'facts' })
-  const tools = make('div', { class: 'tools' })
+  let tools = make('div', { class: 'tools' })
   const row = make('div', { class: 'row' })
   const about = make('div', { class: 'about' }, title, facts)
   const element = make('li', { class: 'card' }, make('span', { class: 'thumb' }, picture), about, tools, row)
@@ -31,7 +31,10 @@ export function makeCard(name, actions) {
     element.dataset.state = state
     facts.classList.remove('fault')
     facts.replaceChildren(...said)
-    tools.replaceChildren(...buttons)
+    // Another one, as the old one would be seen to move when its buttons are wider or narrower.
+    const next = make('div', { class: 'tools' }, ...buttons)
+    tools.replaceWith(next)
+    tools = next
     row.replaceChildren(...content)
     if (hadFocus)
       (row.querySelector('button') ?? tools.querySelector('button'))?.focus({ preventScroll: true })
@@ -89,7 +92,7 @@ export function makeCard(name, actions) {
       const time = make('time', { datetime: expires_at })
       tick(time)
       const pixels = width && height ? [make('span', {}, `${width} × ${height}`)] : []
-      const said = [time, make('span', {}, sayBytes(size)), ...pixels]
+      const said = [make('span', {}, sayBytes(size)), ...pixels, time]
       const content = [make('code', { class: 'url' }, url), copyButtons({ ...image, name })]
       put({ state: 'image', facts: said, tools: [eraseButton()], row: content })
     },

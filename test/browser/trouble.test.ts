@@ -11,7 +11,7 @@ describe.skipIf(!hasBrowser())('when something goes wrong, the page', () => {
   let app: TestApp
   let browser: Browser
   beforeAll(async () => {
-    app = await startApp({ env: { RATE_LIMIT: '0', MAX_FILE_SIZE: String(LIMIT) } })
+    app = await startApp({ env: { RATE_LIMIT: '0', MAX_FILE_SIZE: '1MB' } })
     browser = await startBrowser()
   })
   afterAll(async () => {

@@ -73,7 +73,7 @@ describe.skipIf(!hasBrowser())('the page', () => {
     await bar.waitFor()
     const seen = new Set<number>()
     while ((await bar.count()) > 0) {
-      const value = await bar.evaluate('(bar) => bar.value', undefined, { timeout: 1000 }).catch(() => 1)
+      const value = await bar.getAttribute('value', { timeout: 1000 }).catch(() => 1)
       seen.add(Number(value))
     }
     await cardOf(page, 'photo.png').getByRole('button', { name: 'Copy URL' }).waitFor()

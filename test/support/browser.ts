@@ -1,6 +1,12 @@
 import { accessSync, constants } from 'node:fs'
 import { delimiter, join } from 'node:path'
-import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
+import {
+  type Browser,
+  type BrowserContextOptions,
+  type CDPSession,
+  chromium,
+  type Page,
+} from 'playwright-core'
 import { expect } from 'vitest'
 import { apiKey, type TestApp } from './app.ts'
 
@@ -93,9 +99,13 @@ export async function pick(page: Page, files: Parameters<Page['setInputFiles']>[
   await (await chooser).setFiles(files)
 }
 
+const throttles = new WeakMap<Page, CDPSession>()
+
 /** Makes the browser's uploads slow. @param bytes A second. */
 export async function throttle(page: Page, bytes: number): Promise<void> {
-  const session = await page.context().newCDPSession(page)
+  // One session for each page: what several have asked for adds up.
+  const session = throttles.get(page) ?? (await page.context().newCDPSession(page))
+  throttles.set(page, session)
   await session.send('Network.enable')
   await session.send('Network.emulateNetworkConditions', {
     offline: false,
