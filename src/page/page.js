@@ -3,13 +3,10 @@ import { imageList } from './images.js'
 import { intake } from './intake.js'
 import { readKey } from './key.js'
 import { keyForm } from './key-form.js'
-import { translatePage } from './language.js'
 import { showQuota } from './quota.js'
 import { createUploads } from './uploads.js'
 
 // Puts the page together. It speaks to nothing but the API of the server that it comes from.
-
-translatePage()
 
 const form = keyForm({
   onKey() {
