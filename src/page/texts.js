@@ -99,7 +99,7 @@ export const chineseOfPage = {
   clients: '客户端',
   docs: 'API',
   title: '让图片拥有公开链接',
-  lead: '供视觉模型和你分享的人使用。时间一到，图片即消失。',
+  lead: '给视觉模型，也给拿到链接的人。到期即消失。',
   key: 'API 密钥',
   useKey: '使用此密钥',
   keepKey: '在此设备上保存',
