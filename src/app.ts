@@ -31,6 +31,7 @@ import { describeApi } from './openapi.ts'
 import { openPresign } from './presign.ts'
 import { logAtEnd } from './request-log.ts'
 import { apiUpload } from './routes/api-upload.ts'
+import { clients } from './routes/clients.ts'
 import { deleteLinks } from './routes/delete-link.ts'
 import type { Deps } from './routes/deps.ts'
 import { files } from './routes/files.ts'
@@ -155,6 +156,7 @@ export async function buildApp({
   deleteLinks(app, deps)
   system(app, deps)
   page(app, deps)
+  clients(app, { ...deps, serverUrl: () => base })
   return app
 }
 
