@@ -1,6 +1,6 @@
 import { type Client, KEY, literal, type ServerFacts, textFile } from './client.ts'
 
-/** openai 7 for Node and 2 for Python: their `post` takes any path, and this server's errors are their own. */
+/** openai 7 for Node and 3 for Python: their `post` takes any path, and this server's errors are their own. */
 export function openai({ base }: ServerFacts): Client {
   return {
     id: 'openai',

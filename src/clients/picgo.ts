@@ -1,6 +1,9 @@
 import { BEARER, type Client, jsonFile, type ServerFacts } from './client.ts'
 
-/** PicGo 2 and 3, and its command line, with picgo-plugin-web-uploader 1.1.1; the plugin's settings are JSON within JSON. */
+/**
+ * PicGo 2 and 3, and its command line, with picgo-plugin-web-uploader 1.1.1. The command (3.1.0) prints the URL and then waits for as long as the
+ * connection is kept, so it asks for it to be closed.
+ */
 export function picgo({ base }: ServerFacts): Client {
   return {
     id: 'picgo',
@@ -30,7 +33,7 @@ export function picgo({ base }: ServerFacts): Client {
             url: `${base}/api/upload`,
             paramName: 'file',
             jsonPath: 'data',
-            customHeader: JSON.stringify({ Authorization: BEARER }),
+            customHeader: JSON.stringify({ Authorization: BEARER, Connection: 'close' }),
             customBody: '',
           },
         },

@@ -38,9 +38,10 @@ const command = async (key = apiKey) => {
 }
 
 describe.skipIf(!isThere)('PicGo', () => {
-  test('uploads an image with the served configuration, and prints its URL', async () => {
-    const { stdout } = await run([...(await command()), 'upload', 'photo.jpg'], here)
+  test('uploads an image with the served configuration, prints its URL and ends', async () => {
+    const { code, stdout } = await run([...(await command()), 'upload', 'photo.jpg'], here)
     const [url = ''] = stdout.match(/http:\S+\.jpg/) ?? []
+    expect(code).toBe(0)
     await expectPhotoAt(url)
   })
 
@@ -52,7 +53,7 @@ describe.skipIf(!isThere)('PicGo', () => {
   test('as a server uploads what Obsidian’s plugin asks it to', async () => {
     const port = await freePort()
     const [node = '', ...args] = await command()
-    const server = spawn(node, [...args, 'server', '-p', String(port), '-i'], {
+    const server = spawn(node, [...args, 'server', '--port', String(port), '-i'], {
       cwd: here.path,
       stdio: 'ignore',
     })

@@ -76,6 +76,11 @@ describe.each(Object.entries(programs))('the program for %s', (name, { path, com
   })
 })
 
+/** An environment of its own: `.ci/run` makes one. */
+const python = process.env.OPENAI_PYTHON ?? 'python3'
+const hasPython = await has(python, '-c', 'import openai')
+if (process.env.CI && !hasPython) throw new Error('CI must have the package openai for Python')
+
 const hasCurl = await has('curl', '-V')
 
 describe('the lines for curl', () => {
@@ -94,7 +99,7 @@ describe('the lines for curl', () => {
 
 describe.each([
   ['Node.js', 'openai/ask.mjs', process.execPath, true],
-  ['Python', 'openai/ask.py', 'python3', await has('python3', '-c', 'import openai')],
+  ['Python', 'openai/ask.py', python, hasPython],
 ])('OpenAI’s client for %s', (name, path, program, isThere) => {
   if (!isThere) console.warn(`\n*** NOT TESTED: OpenAI’s client for ${name} is not installed. ***\n`)
 

@@ -62,7 +62,7 @@ describe('/clients', () => {
   })
 
   test('has no link to upload to where there are none', async () => {
-    await using without = await startApp({ env: { PRESIGN_LIFETIME: 'off' } })
+    await using without = await startApp({ env: { PRESIGN_LIFETIME: '0' } })
     expect((await fetch(`${without.url}/clients/curl/form.sh`)).status).toBe(200)
     expect((await fetch(`${without.url}/clients/curl/link.sh`)).status).toBe(404)
   })
