@@ -37,13 +37,14 @@ export function clientsPage(clients: readonly Client[], base: string, language: 
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>${word('title')} · Layover</title>
+<link rel="icon" href="/page/icon.svg">
 <link rel="stylesheet" href="/page/page.css">
 <link rel="stylesheet" href="/page/clients.css">
 <script type="module" src="/page/clients.js"></script>
 </head>
 <body>
 <header>
-<a class="brand" href="/">Layover</a>
+<a class="brand" href="/"><img src="/page/icon.svg" alt="" width="28" height="28">Layover</a>
 <nav>
 <a href="/">${word('upload')}</a>
 <a href="/docs">API</a>
