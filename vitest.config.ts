@@ -8,6 +8,7 @@ const NOT_ON_S3 = [
   'test/http/{cors,docs-page,forwarded,url-hostile,url-origins}.test.ts',
   'test/wire/{admission,framing,pace,pipelining,protocol}.test.ts',
   'test/e2e/{bench,cost,log-reader,proxy-variables,uncaught}.test.ts',
+  'test/e2e/command-{help,terminal,upload}.test.ts',
   'test/wire/links-trouble.test.ts',
   'test/wire/store-trouble.test.ts',
   'test/wire/s3-trouble.test.ts',
