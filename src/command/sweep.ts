@@ -25,7 +25,7 @@ export async function sweepOnce({ json = false }: { json?: boolean }, output: Ou
     faults += 1
     output.note(`${(error as Error).message}\n`)
   }
-  const result = await sweepStore(config, { onError, signal: stopping.signal, output })
+  const result = await sweepStore(config, { onError, signal: stopping.signal })
   output.result(json ? `${JSON.stringify(result)}\n` : textOf(result))
   // What is left of connections is of no use any more.
   endSoon()
@@ -35,16 +35,16 @@ export async function sweepOnce({ json = false }: { json?: boolean }, output: Ou
 interface Pass {
   readonly onError: (error: unknown) => void
   readonly signal: AbortSignal
-  readonly output: Output
 }
 
-async function sweepStore(config: Config, { onError, signal, output }: Pass): Promise<SweepResult> {
+async function sweepStore(config: Config, { onError, signal }: Pass): Promise<SweepResult> {
   const { dataDir } = config
   await stat(dataDir).catch((error) => refuseMissing(error, dataDir))
   await becomeOwnerOf(dataDir)
   const dir = join(dataDir, 'tmp')
   const spool = await openSpool({ dir, minFree: 0, maxAge: tempAge(config), isGuest: true })
-  const onNote = (note: string) => output.note(`${note}\n`)
+  // What an operator may want to change, the server says at its start.
+  const onNote = () => {}
   const store = await openStore({ config, spool, onNote, leaveRules: true })
   const area = await openIncomingArea({ config, spool, onNote, leaveRules: true })
   const isOver = (key: string, now: number) => isLeftover(key, config, now)

@@ -154,7 +154,8 @@ describe('layover upload of too much', () => {
       },
     })
     const late = await upload([file], { env: { LAYOVER_URL: proxy.url } })
-    expect(late.stderr).toBe(direct.stderr)
+    // After a broken connection, if the proxy's end of it came first, and another try.
+    expect(late.stderr.endsWith(direct.stderr)).toBe(true)
     expect(late.code).toBe(1)
   })
 
@@ -165,7 +166,8 @@ describe('layover upload of too much', () => {
     }
     const { code, stdout, stderr } = await upload(['-'], { input: endless() })
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
-    expect(stderr).toMatch(tooLarge)
+    // Of the two limits, what comes at once decides which is met first.
+    expect(stderr).toMatch(/^-: The (file|request body) is too large\b.*\n$/)
     expect((await server.files()).filter((name) => name.endsWith('.part'))).toEqual([])
   })
 

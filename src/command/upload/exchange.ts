@@ -7,7 +7,7 @@ import {
   type OutgoingHttpHeaders,
 } from 'node:http'
 import { request as httpsRequest } from 'node:https'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 
 /** Milliseconds without a byte in either direction after which there will be no answer. */
 const SILENCE = 120_000
@@ -78,6 +78,8 @@ async function feed(asked: ClientRequest, body: Exchange['body'], over: AbortSig
     return
   }
   for await (const chunk of body()) {
+    // Time for an answer that is there to be read: a write after the other side has closed would break it off.
+    await setImmediate()
     if (over.aborted) return
     if (!asked.write(chunk)) await once(asked, 'drain', { signal: over }).catch(() => {})
   }
