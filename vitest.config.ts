@@ -5,14 +5,17 @@ import { installedS3 } from './test/support/s3-servers.ts'
 const ON_S3 = ['test/store/s3.test.ts', 'test/store/s3-links.test.ts', 'test/{http,wire,e2e}/**/*.test.ts']
 /** Tests that bring a store of their own, or are about what comes before one is asked. */
 const NOT_ON_S3 = [
-  'test/http/{cors,docs-page,forwarded,url-hostile,url-origins}.test.ts',
+  'test/http/{cors,docs-page,forwarded,openapi-adapters,url-hostile,url-origins,vision-openapi}.test.ts',
   'test/wire/{admission,framing,pace,pipelining,protocol}.test.ts',
-  'test/e2e/{bench,cost,log-reader,proxy-variables,uncaught}.test.ts',
   'test/e2e/command-{help,terminal,upload}.test.ts',
+  'test/e2e/{bench,cost,documents,fetchers,log-reader,proxy-variables,receipts,uncaught}.test.ts',
+  'test/e2e/{vision-clients,vision-memory}.test.ts',
   'test/wire/links-trouble.test.ts',
+  'test/wire/vision-trouble.test.ts',
   'test/wire/store-trouble.test.ts',
   'test/wire/s3-trouble.test.ts',
   'test/wire/multipart-splits.test.ts',
+  'test/e2e/{operations,proxies,proxies-trust,service}.test.ts',
 ]
 
 export default defineConfig({
@@ -27,7 +30,7 @@ export default defineConfig({
         test: {
           name: 'local',
           include: ['test/**/*.test.ts'],
-          exclude: ['test/store/s3.test.ts', 'test/store/s3-links.test.ts', 'test/e2e/s3.test.ts'],
+          exclude: ['test/store/{s3,s3-links}.test.ts', 'test/e2e/{s3,replicas}.test.ts'],
         },
       },
       ...s3Servers().map((name) => ({

@@ -190,6 +190,19 @@ export function keyPrefix(text: string, context: z.RefinementCtx): string {
   return refuse(context, `"${text}" is not a prefix like images/ (or / for none)`)
 }
 
+/** Programs whose clients can be served in their own way. */
+export const ADAPTER_NAMES = ['chevereto', 'lsky', 'picgo', 'plain'] as const
+export type AdapterName = (typeof ADAPTER_NAMES)[number]
+
+/** Reads a list of programs, or `all`. */
+export function adapterNames(text: string, context: z.RefinementCtx): AdapterName[] {
+  if (text === 'all') return [...ADAPTER_NAMES]
+  const list = [...new Set(text.split(',').map((item) => item.trim()))]
+  const isName = (item: string): item is AdapterName => ADAPTER_NAMES.some((name) => name === item)
+  if (list.every(isName)) return list
+  return refuse(context, `"${text}" is neither all nor a list of ${ADAPTER_NAMES.join(', ')}`)
+}
+
 /** What the server's other addresses begin with. */
 const OWN_PATHS = new Set([
   'api',
@@ -231,6 +244,14 @@ export function apiKeys(text: string, context: z.RefinementCtx) {
   if (!isLong)
     return refuse(context, 'has a key of fewer than 16 characters; make one with: openssl rand -hex 24')
   return keys
+}
+
+/** A key of another server, as it can stand in a header. */
+export function bearer(text: string, context: z.RefinementCtx): string {
+  // It is not repeated.
+  return /^[\x21-\x7e]+$/.test(text)
+    ? text
+    : refuse(context, 'has spaces or characters that no header can hold')
 }
 
 function refuse(context: z.RefinementCtx, message: string): never {

@@ -25,22 +25,51 @@ export interface PublishOptions {
  * the quota does not allow it, with the store's or the usage's error, or with the signal's reason, and then has left nothing.
  */
 export async function publish(staged: Staged, options: PublishOptions): Promise<ImageName> {
+  const { name, keep, undo } = await put(staged, options)
+  try {
+    // What cannot be counted is not kept, nor what nobody will know of.
+    options.signal?.throwIfAborted()
+    await keep()
+    return name
+  } catch (error) {
+    await undo()
+    throw error
+  }
+}
+
+/** An image that is stored under its name, with its bytes reserved: it is to be kept or undone, of which neither has happened. */
+export interface Put {
+  readonly name: ImageName
+  /** Counts its bytes. Rejects with the usage's error. */
+  keep(): Promise<void>
+  /** Leaves nothing of it; bytes that were counted stay counted. */
+  undo(): Promise<void>
+}
+
+/** The first half of `publish`, for those who have several images that are to be kept together. Rejects as it does. */
+export async function put(staged: Staged, options: PublishOptions): Promise<Put> {
   const { store, usage, secret, keyId, lifetime, now, signal } = options
   const created = Math.floor(now / 1000)
   const name = makeName({ created, expires: created + lifetime, format: staged.format, keyId, secret })
   const reservation = await reserve(staged.size, options)
-  let isStored = false
+  const release = async () => {
+    if (reservation) await usage.release(reservation).catch(() => {})
+  }
   try {
     await store.put(name.text, staged, signal ? { signal } : {})
-    isStored = true
-    // What cannot be counted is not kept, nor what nobody will know of.
-    signal?.throwIfAborted()
-    if (reservation) await usage.settle(reservation)
-    return name
   } catch (error) {
-    if (isStored) await store.delete(name.text).catch(() => {})
-    if (reservation) await usage.release(reservation).catch(() => {})
+    await release()
     throw error
+  }
+  return {
+    name,
+    async keep() {
+      if (reservation) await usage.settle(reservation)
+    },
+    async undo() {
+      await store.delete(name.text).catch(() => {})
+      await release()
+    },
   }
 }
 

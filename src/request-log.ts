@@ -8,6 +8,10 @@ declare module 'fastify' {
     /** Why the request was refused, or what failed. */
     failure: ErrorCode | undefined
   }
+  interface FastifyContextConfig {
+    /** What the log shows for the path, where that is a client's name for its file. */
+    readonly shownAs?: string
+  }
 }
 
 /** An `onRequest` hook: one line a request, when its connection is done with it. `docs/operations.md` has its fields, whose names stay. */
@@ -18,7 +22,7 @@ export function logAtEnd(request: FastifyRequest, reply: FastifyReply, done = ()
   reply.raw.once('close', () => {
     const line = {
       method: request.method,
-      path: shownPath(request.url),
+      path: (request.is404 ? undefined : request.routeOptions.config.shownAs) ?? shownPath(request.url),
       status: reply.statusCode,
       ms: Math.round(reply.elapsedTime),
       key: request.apiKey?.name,
@@ -32,7 +36,7 @@ export function logAtEnd(request: FastifyRequest, reply: FastifyReply, done = ()
 }
 
 /** Bytes of an image that were sent; of one that was broken off, as many as left at most. None for what is no image. */
-function sentOf({ method }: FastifyRequest, reply: FastifyReply, written: number): number | undefined {
+export function sentOf({ method }: FastifyRequest, reply: FastifyReply, written: number): number | undefined {
   if (!String(reply.getHeader('content-type')).startsWith('image/')) return undefined
   if (method === 'HEAD') return 0
   const length = Number(reply.getHeader('content-length'))

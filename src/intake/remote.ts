@@ -37,9 +37,20 @@ export async function readRemote(
   readOptions(request, fields, config)
   const { url } = members
   if (typeof url !== 'string') throw problem('url_invalid', { reason: 'it is missing or no text' })
+  return { body: await openRemote(url, { config, network, signal }), fields }
+}
+
+/**
+ * What is at a URL, fetched as it is read: of a public address, within the limits that are set for that. Fails with a `Problem`, or with the
+ * signal's reason.
+ */
+export async function openRemote(
+  url: string,
+  { config, network, signal }: RemoteOptions,
+): Promise<AsyncIterable<Buffer>> {
   // Its library takes a tenth of the time that a start takes.
   const { fetchImage } = await import('./remote/fetch-image.ts')
-  const body = fetchImage(url, {
+  return fetchImage(url, {
     ...{ network, signal },
     allow: config.urlFetch.allow,
     own: ownAddresses(config),
@@ -47,7 +58,6 @@ export async function readRemote(
     maxFileSize: config.maxFileSize,
     totalTime: config.urlFetch.timeout * 1000,
   })
-  return { body, fields }
 }
 
 /** Says of what was fetched and is no image that it came from a URL, where the reason is another than with an upload. */

@@ -2,6 +2,7 @@ import type { Socket } from 'node:net'
 import { Counter, Gauge, Histogram, type Registry } from '@prometheus-io/client'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { parseId } from '../name.ts'
+import { fetcherOf } from '../vision/fetchers.ts'
 
 /** Seconds. A model's fetcher may give up after three. */
 const BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 300]
@@ -50,7 +51,9 @@ export function requestMetrics(registry: Registry): (app: FastifyInstance) => vo
     if (result === 'ok') uploadBytes.inc({ route }, request.taken ?? 0)
   }
 
-  function countDownload({ method }: FastifyRequest, reply: FastifyReply): void {
+  function countDownload({ method, headers }: FastifyRequest, reply: FastifyReply): void {
+    const status = `${Math.floor(reply.statusCode / 100)}xx`
+    ofKind.fetches.inc({ fetcher: fetcherOf(headers['user-agent']), status })
     if (method === 'GET') ofKind.imageTime.observe({ result: outcomeOf(reply) }, reply.elapsedTime / 1000)
   }
 
@@ -91,6 +94,11 @@ function instruments(registry: Registry) {
       'Uploads, from their headers to the end of the answer.',
       ...['route', 'result'],
     ),
+    fetches: counter(
+      'layover_fetches_total',
+      'GETs and HEADs of images, by who said that it asked.',
+      ...['fetcher', 'status'],
+    ),
     imageTime: histogram(
       'layover_image_duration_seconds',
       'GETs of images, to the end of the answer.',
@@ -99,11 +107,13 @@ function instruments(registry: Registry) {
   }
 }
 
+/** The last two are those of adapters that have addresses of one part. */
+const UPLOAD_ROUTES = /^\/(api\/(1\/|v1\/)?upload$|v1\/files\/uploads|incoming\/|upload$|(:name)?$)/
+
 function kindOf(method: string, route: string): Kind {
   // They only give out a link and look what came of it; what is sent to the link is an upload.
   if (/\/(presign|complete)$/.test(route)) return 'other'
-  if (/^\/(api\/upload|v1\/files\/uploads|incoming\/)/.test(route))
-    return /^(POST|PUT)$/.test(method) ? 'upload' : 'other'
+  if (UPLOAD_ROUTES.test(route)) return /^(POST|PUT)$/.test(method) ? 'upload' : 'other'
   return route.endsWith('/:year/:month/:name') && /^(GET|HEAD)$/.test(method) ? 'download' : 'other'
 }
 

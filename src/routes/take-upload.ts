@@ -4,7 +4,7 @@ import { whileClientWaits } from '../connection.ts'
 import { problem } from '../errors.ts'
 import type { Header } from '../formats.ts'
 import type { Incoming } from '../intake/incoming.ts'
-import { readOptions } from '../intake/options.ts'
+import { readOptions, type Translate } from '../intake/options.ts'
 import { keyOf } from '../keys.ts'
 import { quotaOf } from '../limits.ts'
 import { type ImageName, imageId } from '../name.ts'
@@ -20,9 +20,17 @@ export interface Uploaded {
   readonly header: Header
 }
 
+export interface Upload {
+  readonly request: FastifyRequest
+  readonly reply: FastifyReply
+  readonly incoming: Incoming
+  /** Another way to ask for a lifetime. */
+  readonly translate?: Translate | undefined
+}
+
 /** Stages what came in and makes it public, whichever way it came. Sets the headers that every such answer has. */
 export async function takeUpload(
-  { request, reply, incoming }: { request: FastifyRequest; reply: FastifyReply; incoming: Incoming },
+  { request, reply, incoming, translate }: Upload,
   { config, store, spool, usage, secret, now, deleteUrlOf }: Deps,
 ): Promise<Uploaded> {
   using _place = holdPlace(request)
@@ -30,7 +38,7 @@ export async function takeUpload(
   const { maxFileSize, maxPixels } = config
   await using staged = await stage(incoming.body, { spool, digest: store.digest, maxFileSize, maxPixels })
   request.taken = staged.size
-  const { lifetime } = readOptions(request, incoming.fields, config)
+  const { lifetime } = readOptions(request, incoming.fields, config, translate)
   const key = keyOf(request)
   const published = publish(staged, {
     ...{ store, usage, secret, keyId: key.id, lifetime, signal },
@@ -38,14 +46,19 @@ export async function takeUpload(
     now: now(),
   })
   const name = await whileClientWaits(request.raw, published)
-  reply.headers({
+  reply.headers(uploadHeaders(name, deleteUrlOf))
+  return { name, size: staged.size, header: staged.header }
+}
+
+/** What the answer to an upload of one image says in its headers. */
+export function uploadHeaders(name: ImageName, deleteUrlOf: Deps['deleteUrlOf']): Record<string, string> {
+  return {
     'x-layover-id': imageId(name),
     'x-layover-expires-at': Number.isFinite(name.expires)
       ? new Date(name.expires * 1000).toISOString()
       : 'never',
     'x-layover-delete-url': deleteUrlOf(name),
-  })
-  return { name, size: staged.size, header: staged.header }
+  }
 }
 
 /** Aborted when the client leaves before its answer: nobody would ever know an image's name, or read a list. */
