@@ -8,6 +8,7 @@ const NOT_ON_S3 = [
   'test/http/{clients-page,cors,docs-page,forwarded,openapi-adapters,page,url-hostile,url-origins}.test.ts',
   'test/http/vision-openapi.test.ts',
   'test/wire/{admission,framing,pace,pipelining,protocol}.test.ts',
+  'test/e2e/command-{help,terminal,upload}.test.ts',
   'test/e2e/{bench,clients-apps,clients-picgo,cost,documents,fetchers,log-reader}.test.ts',
   'test/e2e/{proxy-variables,receipts,uncaught,vision-clients,vision-memory}.test.ts',
   'test/wire/links-trouble.test.ts',

@@ -28,6 +28,9 @@ import {
   workers,
   yesOrNo,
 } from './config-values.ts'
+import { DEFAULT_DATA_DIR } from './environment.ts'
+
+export { readDotEnv } from './environment.ts'
 
 /** Every environment variable that Layover reads, with its default. `.env.example` says what each is for. */
 const variables = z.object({
@@ -35,7 +38,7 @@ const variables = z.object({
   PORT: z.string().default('8080').transform(port),
   PUBLIC_URL: z.string().transform(publicUrl).optional(),
   UPLOAD_PATH: z.string().default('/uploads').transform(uploadPath),
-  DATA_DIR: z.string().default('./data'),
+  DATA_DIR: z.string().default(DEFAULT_DATA_DIR),
   SECRET: z.string().transform(secret).optional(),
   API_KEYS: z.string().transform(apiKeys).optional(),
   AUTH_UPSTREAM_URL: z.string().transform(publicUrl).optional(),
@@ -136,15 +139,6 @@ export function loadConfig(environment: Readonly<Record<string, string | undefin
     )
   }
   return Object.freeze(toConfig(read.data))
-}
-
-/** Takes variables from `.env`, if there is one, for what the environment itself does not set. */
-export function readDotEnv(): void {
-  try {
-    process.loadEnvFile()
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-  }
 }
 
 type Values = z.infer<typeof variables>

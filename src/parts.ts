@@ -10,12 +10,9 @@ import { openUsage } from './open-usage.ts'
 import { readiness } from './readiness.ts'
 import type { Receipts } from './receipts/collector.ts'
 import { openSecret } from './secret.ts'
-import { openSpool, type Spool } from './spool.ts'
+import { openSpool, type Spool, tempAge } from './spool.ts'
 import type { IncomingArea, Store } from './store/store.ts'
 import type { Usage } from './usage/usage.ts'
-
-/** Seconds after which a temp file belongs to nobody, if no upload may take longer. */
-const TEMP_AGE = 3600
 
 /** What a process works with. */
 export interface Parts {
@@ -73,7 +70,7 @@ async function openEach(config: Config, log: Logger, asWorker: boolean) {
   const mayCreate = !asWorker
   try {
     const secret = await openSecret(config, { mayCreate })
-    const maxAge = Math.max(TEMP_AGE, 2 * config.uploadTimeout)
+    const maxAge = tempAge(config)
     const spool = await openSpool({ dir: join(dataDir, 'tmp'), minFree: config.minFreeSpace, maxAge })
     // What a killed process left is gone before the first request comes in, if its id tells that it is gone.
     if (!asWorker) await spool.sweep(Date.now())
