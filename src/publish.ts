@@ -25,20 +25,34 @@ export interface PublishOptions {
  * the quota does not allow it, with the store's or the usage's error, or with the signal's reason, and then has left nothing.
  */
 export async function publish(staged: Staged, options: PublishOptions): Promise<ImageName> {
+  const [name] = await publishTogether([staged], options)
+  return name as ImageName
+}
+
+/** The same for several images at once: all of them, or none. Answers with their names, in their order. */
+export async function publishTogether(
+  images: readonly Staged[],
+  options: PublishOptions,
+): Promise<ImageName[]> {
   const { store, usage, secret, keyId, lifetime, now, signal } = options
   const created = Math.floor(now / 1000)
-  const name = makeName({ created, expires: created + lifetime, format: staged.format, keyId, secret })
-  const reservation = await reserve(staged.size, options)
-  let isStored = false
+  const bytes = images.reduce((sum, { size }) => sum + size, 0)
+  const names = images.map(({ format }) =>
+    makeName({ created, expires: created + lifetime, format, keyId, secret }),
+  )
+  const reservation = await reserve(bytes, options)
+  const stored: ImageName[] = []
   try {
-    await store.put(name.text, staged, signal ? { signal } : {})
-    isStored = true
+    for (const [index, name] of names.entries()) {
+      await store.put(name.text, images[index] as Staged, signal ? { signal } : {})
+      stored.push(name)
+    }
     // What cannot be counted is not kept, nor what nobody will know of.
     signal?.throwIfAborted()
     if (reservation) await usage.settle(reservation)
-    return name
+    return names
   } catch (error) {
-    if (isStored) await store.delete(name.text).catch(() => {})
+    for (const name of stored) await store.delete(name.text).catch(() => {})
     if (reservation) await usage.release(reservation).catch(() => {})
     throw error
   }

@@ -6,6 +6,7 @@ import type { Presign } from '../presign.ts'
 import type { Spool } from '../spool.ts'
 import type { Store } from '../store/store.ts'
 import type { Usage } from '../usage/usage.ts'
+import type { Fitter } from '../vision/fitter.ts'
 
 /** What the routes are given. */
 export interface Deps {
@@ -16,6 +17,8 @@ export interface Deps {
   readonly usage: Usage
   /** How images are fetched from elsewhere. */
   readonly network: Network
+  /** Makes copies that fit. */
+  readonly fitter: Fitter
   /** What owner marks are made with. */
   readonly secret: Buffer
   /** Unix milliseconds. */

@@ -7,6 +7,7 @@ import { refuseBadOptions } from '../intake/options.ts'
 import { explainRemote, readRemote, refuseUnlessFetching } from '../intake/remote.ts'
 import type { Deps } from './deps.ts'
 import {
+  COPY_REFUSALS,
   describe,
   FORM_REFUSALS,
   json,
@@ -15,9 +16,9 @@ import {
   UPLOAD_REFUSALS,
   URL_REFUSALS,
 } from './describe.ts'
-import { factsOf } from './facts.ts'
+import { allFactsOf, factsOf } from './facts.ts'
 import { refuseOtherMethods } from './other-methods.ts'
-import { BASE64, BY_URL, EXPIRY_OPTIONS, FORM } from './schemas.ts'
+import { BASE64, BY_URL, FORM, UPLOAD_OPTIONS } from './schemas.ts'
 import { clientGone, takeUpload, type Uploaded } from './take-upload.ts'
 
 const UPLOADS = '/v1/files/uploads'
@@ -30,8 +31,11 @@ export function files(
   doors: Admission,
 ): void {
   const { config } = deps
-  const mayUpload = [mayEnter, refuseBadOptions(config)]
-  const answer = ({ name, size, header }: Uploaded) => ({ ...factsOf(name, size, deps), ...header })
+  const mayUpload = [mayEnter, refuseBadOptions(config, deps.fitter)]
+  const answer = ({ name, size, header, fitted }: Uploaded) => ({
+    ...allFactsOf(name, { size, ...header }, deps),
+    ...(fitted && { fitted: { ...factsOf(fitted.name, fitted.size, deps), ...fitted.header } }),
+  })
 
   const ofForm = {
     onRequest: [...mayUpload, refuseTooLarge(config.maxFileSize), doors.mayUpload()],
@@ -66,28 +70,29 @@ export function files(
 }
 
 const tags = ['Files']
-const stored = json('The image is stored and can be fetched.', { $ref: 'Image#' }, UPLOAD_HEADERS)
+const stored = json('The image is stored and can be fetched.', { $ref: 'NewImage#' }, UPLOAD_HEADERS)
 
 const SCHEMAS = {
   form: describe({
     operationId: 'createUpload',
     tags,
     summary: 'Upload an image as a form',
-    ...EXPIRY_OPTIONS,
+    ...UPLOAD_OPTIONS,
     body: FORM,
-    response: { 200: stored, ...refusals('Error', ...UPLOAD_REFUSALS, ...FORM_REFUSALS) },
+    response: { 200: stored, ...refusals('Error', ...UPLOAD_REFUSALS, ...COPY_REFUSALS, ...FORM_REFUSALS) },
   }),
   base64: describe({
     operationId: 'createUploadFromBase64',
     tags,
     summary: 'Upload an image as base64',
-    ...EXPIRY_OPTIONS,
+    ...UPLOAD_OPTIONS,
     body: BASE64,
     response: {
       200: stored,
       ...refusals(
         'Error',
         ...UPLOAD_REFUSALS,
+        ...COPY_REFUSALS,
         'json_expected',
         'json_malformed',
         'data_missing',
@@ -99,8 +104,8 @@ const SCHEMAS = {
     operationId: 'createUploadFromUrl',
     tags,
     summary: 'Have an image fetched from its URL',
-    ...EXPIRY_OPTIONS,
+    ...UPLOAD_OPTIONS,
     body: BY_URL,
-    response: { 200: stored, ...refusals('Error', ...URL_REFUSALS) },
+    response: { 200: stored, ...refusals('Error', ...URL_REFUSALS, ...COPY_REFUSALS) },
   }),
 }

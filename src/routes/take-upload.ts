@@ -8,36 +8,43 @@ import { readOptions } from '../intake/options.ts'
 import { keyOf } from '../keys.ts'
 import { quotaOf } from '../limits.ts'
 import { type ImageName, imageId } from '../name.ts'
-import { publish } from '../publish.ts'
-import { stage } from '../stage.ts'
+import { publishTogether } from '../publish.ts'
+import { type Staged, stage } from '../stage.ts'
 import type { Deps } from './deps.ts'
 
 /** An image that has been stored. */
-export interface Uploaded {
+export interface Stored {
   readonly name: ImageName
   /** Bytes. */
   readonly size: number
   readonly header: Header
 }
 
-/** Stages what came in and makes it public, whichever way it came. Sets the headers that every such answer has. */
+export interface Uploaded extends Stored {
+  /** The copy that was asked for, or the image itself where it is as wanted; undefined if none was asked for. */
+  readonly fitted: Stored | undefined
+}
+
+/** Stages what came in and makes it public, with a copy if one is asked for, whichever way it came. Sets the headers that every such answer has. */
 export async function takeUpload(
   { request, reply, incoming }: { request: FastifyRequest; reply: FastifyReply; incoming: Incoming },
-  { config, store, spool, usage, secret, now, deleteUrlOf }: Deps,
+  { config, store, spool, usage, secret, now, deleteUrlOf, fitter }: Deps,
 ): Promise<Uploaded> {
   using _place = holdPlace(request)
   const signal = clientGone(reply)
   const { maxFileSize, maxPixels } = config
   await using staged = await stage(incoming.body, { spool, digest: store.digest, maxFileSize, maxPixels })
   request.taken = staged.size
-  const { lifetime } = readOptions(request, incoming.fields, config)
+  const { lifetime, copy: wanted } = readOptions(request, incoming.fields, config)
   const key = keyOf(request)
-  const published = publish(staged, {
+  await using copy =
+    wanted && (await whileClientWaits(request.raw, fitter.make(staged, wanted, { keyId: key.id, signal })))
+  const published = publishTogether(copy ? [staged, copy] : [staged], {
     ...{ store, usage, secret, keyId: key.id, lifetime, signal },
     quota: quotaOf(key, config),
     now: now(),
   })
-  const name = await whileClientWaits(request.raw, published)
+  const [name, nameOfCopy] = (await whileClientWaits(request.raw, published)) as [ImageName, ImageName?]
   reply.headers({
     'x-layover-id': imageId(name),
     'x-layover-expires-at': Number.isFinite(name.expires)
@@ -45,7 +52,13 @@ export async function takeUpload(
       : 'never',
     'x-layover-delete-url': deleteUrlOf(name),
   })
-  return { name, size: staged.size, header: staged.header }
+  const image = storedAs(name, staged)
+  const fitted = copy && nameOfCopy ? storedAs(nameOfCopy, copy) : image
+  return { ...image, fitted: wanted && fitted }
+}
+
+function storedAs(name: ImageName, { size, header }: Staged): Stored {
+  return { name, size, header }
 }
 
 /** Aborted when the client leaves before its answer: nobody would ever know an image's name, or read a list. */
