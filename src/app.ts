@@ -181,7 +181,13 @@ async function letPagesIn(
 
 /** Pages may read what the answers say in their headers, and need to ask once a day whether they may. */
 function corsOptions(origin: '*' | string[]): FastifyCorsOptions {
-  const exposedHeaders = ['X-Request-Id', 'X-Layover-Id', 'X-Layover-Expires-At', 'X-Layover-Delete-Url', 'X-Layover-Fitted-Url']
+  const exposedHeaders = [
+    'X-Request-Id',
+    'X-Layover-Id',
+    'X-Layover-Expires-At',
+    'X-Layover-Delete-Url',
+    'X-Layover-Fitted-Url',
+  ]
   const limits = ['Retry-After', 'RateLimit-Limit', 'RateLimit-Remaining', 'RateLimit-Reset']
   return {
     origin,

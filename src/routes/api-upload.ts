@@ -50,10 +50,14 @@ const UPLOAD = describe({
   ...UPLOAD_OPTIONS,
   body: FORM,
   response: {
-    200: json('The image is stored and can be fetched.', { $ref: 'Envelope#' }, {
-      ...UPLOAD_HEADERS,
-      ...FITTED_HEADER,
-    }),
+    200: json(
+      'The image is stored and can be fetched.',
+      { $ref: 'Envelope#' },
+      {
+        ...UPLOAD_HEADERS,
+        ...FITTED_HEADER,
+      },
+    ),
     ...refusals('Envelope', ...UPLOAD_REFUSALS, ...COPY_REFUSALS, ...FORM_REFUSALS),
   },
 })

@@ -6,7 +6,16 @@ import { FORMATS } from '../formats.ts'
 import { type ImageName, imageId, isExpired } from '../name.ts'
 import { explainCompatibility } from '../vision/compatibility.ts'
 import type { Deps } from './deps.ts'
-import { answerIn, describe, ENTRY_REFUSALS, header, json, NO_SNIFFING, NO_STORE, refusals } from './describe.ts'
+import {
+  answerIn,
+  describe,
+  ENTRY_REFUSALS,
+  header,
+  json,
+  NO_SNIFFING,
+  NO_STORE,
+  refusals,
+} from './describe.ts'
 import { expiryOf } from './facts.ts'
 import { refuseOtherMethods } from './other-methods.ts'
 import { look, ownImage } from './own-image.ts'
@@ -100,7 +109,8 @@ const SCHEMAS = {
     ...common,
     operationId: 'getCompatibility',
     summary: 'Which models’ APIs take an image, and why others do not',
-    description: 'By a table of documented and measured limits, each with its source and date. The image is not decoded.',
+    description:
+      'By a table of documented and measured limits, each with its source and date. The image is not decoded.',
     response: { 200: json('Each API that is known.', { $ref: 'Compatibility#' }, NO_STORE), ...refused },
   }),
   dataUrl: describe({

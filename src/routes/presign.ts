@@ -36,7 +36,10 @@ export function presigned(
 ): void {
   const { config, presign, now } = deps
 
-  const order = { onRequest: [mayEnter, refuseBadOptions(config, deps.fitter)], schema: PRESIGN_SCHEMAS.presign }
+  const order = {
+    onRequest: [mayEnter, refuseBadOptions(config, deps.fitter)],
+    schema: PRESIGN_SCHEMAS.presign,
+  }
   app.post(PRESIGN, order, async (request) => {
     if (presign === undefined) throw problem('presign_off')
     const wanted = await readOrder(request, config)

@@ -1,5 +1,5 @@
 import { FORMATS, type Format, type Header } from '../formats.ts'
-import { type Api, APIS, DATED, type Limits } from './limits.ts'
+import { APIS, type Api, DATED, type Limits } from './limits.ts'
 
 /** What is known of an image without decoding it. */
 export interface ImageFacts extends Header {
@@ -75,7 +75,9 @@ function againstRatio({ ratio }: Limits, { width, height }: ImageFacts): Reason[
   const actual = width / height
   if (ratio === undefined || (actual >= ratio[0] && actual <= ratio[1])) return []
   const message = `Its width is ${decimals(actual)} times its height; between ${ratio[0]} and ${ratio[1]} is taken.`
-  return [{ code: 'ratio', message, actual: decimals(actual), limit: actual < ratio[0] ? ratio[0] : ratio[1] }]
+  return [
+    { code: 'ratio', message, actual: decimals(actual), limit: actual < ratio[0] ? ratio[0] : ratio[1] },
+  ]
 }
 
 function againstFormat({ formats, animated }: Limits, image: ImageFacts): Reason[] {
@@ -86,7 +88,12 @@ function againstFormat({ formats, animated }: Limits, image: ImageFacts): Reason
   }
   if (animated || !moves(image)) return []
   return [
-    { code: 'animation', message: 'It is animated; only stills are taken.', actual: 'animated', limit: 'still' },
+    {
+      code: 'animation',
+      message: 'It is animated; only stills are taken.',
+      actual: 'animated',
+      limit: 'still',
+    },
   ]
 }
 

@@ -13,10 +13,13 @@ export interface Job {
   /** Whether all frames shall be kept. */
   readonly animated: boolean
   readonly strip: boolean
+  /** Whether it may be made smaller, or worse, until it has few enough bytes. */
+  readonly mayShrink: boolean
   /** Of what is decoded, all frames together. */
   readonly maxPixels: number
   /** Of the copy. */
   readonly maxBytes: number
+  readonly exits: typeof EXITS
 }
 
 /** What a worker ends with: its exit code says how it went. */

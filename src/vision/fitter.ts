@@ -2,12 +2,11 @@ import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import type { Config } from '../config.ts'
 import { type Problem, problem } from '../errors.ts'
-import type { Format } from '../formats.ts'
 import type { Spool } from '../spool.ts'
 import type { Staged } from '../stage.ts'
 import { turns } from '../turns.ts'
 import { type ImageFacts, reasonsAgainst, type Target, targetOf } from './compatibility.ts'
-import type { Job } from './fit-job.ts'
+import { EXITS, type Job } from './fit-job.ts'
 import { runFitWorker } from './fit-process.ts'
 import type { Limits } from './limits.ts'
 
@@ -43,21 +42,26 @@ export interface Fitter {
    * A copy as it is wanted, to be disposed of; undefined where the image itself is what is wanted. Rejects with a `Problem` if there can be
    * none (`fit_impossible`, `fit_failed`), if too many are being made (`fit_busy`), and with the signal's reason; then nothing is left.
    */
-  make(image: Staged, wanted: CopyWanted, by: { keyId: string; signal: AbortSignal }): Promise<Staged | undefined>
+  make(
+    image: Staged,
+    wanted: CopyWanted,
+    by: { keyId: string; signal: AbortSignal },
+  ): Promise<Staged | undefined>
 
   /** Ends what is under way. */
   close(): void
 }
 
 export function openFitter({ config, spool, digest, home = HOME }: FitterOptions): Fitter {
-  const { fit, maxFileSize, maxPixels } = config
+  const { fit } = config
   const waiting = WAITING_FOR_EACH * fit.workers
   const turn = turns({ most: fit.workers, waiting, ofKey: waiting, patience: PATIENCE, code: 'fit_busy' })
   const closing = new AbortController()
   let library: string | undefined
 
   function refuseUnlessReady(): string {
-    if (fit.workers === 0) throw problem('fit_unavailable', { reason: 'its operator has turned it off (FIT_WORKERS=0)' })
+    if (fit.workers === 0)
+      throw problem('fit_unavailable', { reason: 'its operator has turned it off (FIT_WORKERS=0)' })
     // Looked for again and again until it is there, so that it can be installed while the server runs.
     library ??= locate(home)
     if (library === undefined) throw problem('fit_unavailable', { reason: NOT_INSTALLED })
@@ -76,7 +80,7 @@ export function openFitter({ config, spool, digest, home = HOME }: FitterOptions
       if (target === undefined) throw impossible(limits, facts)
       const either = AbortSignal.any([signal, closing.signal])
       using _turn = await turn(keyId, either)
-      const job = jobOf({ image, target, strip, sharp, maxPixels, maxFileSize })
+      const job = jobOf({ image, target, wanted, sharp, config })
       const copy = await runFitWorker(job, image, { ...fit, spool, digest, signal: either })
       if (reasonsAgainst(limits, factsOfStaged(copy)).length === 0) return copy
       await copy[Symbol.asyncDispose]()
@@ -87,8 +91,7 @@ export function openFitter({ config, spool, digest, home = HOME }: FitterOptions
   }
 }
 
-const NOT_INSTALLED =
-  'the library for it is not installed; the operator can do so with: npm run fit:install'
+const NOT_INSTALLED = 'the library for it is not installed; the operator can do so with: npm run fit:install'
 
 /** The library's main file; undefined if there is none. */
 function locate(home: string): string | undefined {
@@ -112,15 +115,17 @@ function impossible(limits: Limits, facts: ImageFacts): Problem {
 interface JobOptions {
   readonly image: Staged
   readonly target: Target
-  readonly strip: boolean
+  readonly wanted: CopyWanted
   readonly sharp: string
-  readonly maxPixels: number
-  readonly maxFileSize: number
+  readonly config: FitterOptions['config']
 }
 
-function jobOf({ image, target, strip, sharp, maxPixels, maxFileSize }: JobOptions): Job {
+function jobOf({ image, target, wanted, sharp, config: { maxPixels, maxFileSize } }: JobOptions): Job {
   const { width, height, formats, animated, bytes = maxFileSize } = target
-  const longest = Math.max(width, height)
-  const format: Format = image.format
-  return { sharp, format, formats, longest, animated, strip, maxPixels, maxBytes: Math.min(bytes, maxFileSize) }
+  return {
+    ...{ sharp, format: image.format, formats, animated, strip: wanted.strip, maxPixels, exits: EXITS },
+    longest: Math.max(width, height),
+    mayShrink: wanted.limits !== undefined,
+    maxBytes: Math.min(bytes, maxFileSize),
+  }
 }

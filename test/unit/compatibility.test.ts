@@ -50,9 +50,24 @@ describe('an image is refused for', () => {
   test.each([
     ['anthropic', { bytes: 10_485_761 }, 'bytes', 'It has 10,485,761 bytes; at most 10,485,760 are taken.'],
     ['anthropic', { width: 8001 }, 'sides', 'Its longer side has 8,001 pixels; at most 8,000 are taken.'],
-    ['kling', { height: 299, width: 400 }, 'sides', 'Its shorter side has 299 pixels; at least 300 are needed.'],
-    ['groq', { width: 33_177_601, height: 1 }, 'pixels', 'It has 33,177,601 pixels; at most 33,177,600 are taken.'],
-    ['runway', { width: 2001, height: 1000 }, 'ratio', 'Its width is 2.001 times its height; between 0.5 and 2 is taken.'],
+    [
+      'kling',
+      { height: 299, width: 400 },
+      'sides',
+      'Its shorter side has 299 pixels; at least 300 are needed.',
+    ],
+    [
+      'groq',
+      { width: 33_177_601, height: 1 },
+      'pixels',
+      'It has 33,177,601 pixels; at most 33,177,600 are taken.',
+    ],
+    [
+      'runway',
+      { width: 2001, height: 1000 },
+      'ratio',
+      'Its width is 2.001 times its height; between 0.5 and 2 is taken.',
+    ],
     ['gemini', { format: 'gif' }, 'format', 'It is image/gif; taken are image/jpeg, image/png, image/webp.'],
     ['openai', { format: 'gif', animated: true }, 'animation', 'It is animated; only stills are taken.'],
   ] as const)('%s: %j', (api, facts, code, message) => {
@@ -123,7 +138,13 @@ describe('what would fit', () => {
   })
 
   test('is said for each API that refuses the image', () => {
-    const { apis } = explainCompatibility({ ...photo, format: 'gif', animated: true, width: 9000, height: 6000 })
+    const { apis } = explainCompatibility({
+      ...photo,
+      format: 'gif',
+      animated: true,
+      width: 9000,
+      height: 6000,
+    })
     expect(apis.find(({ api }) => api === 'anthropic')).toMatchObject({
       accepted: false,
       reasons: [{ code: 'sides', actual: 9000, limit: 8000 }],

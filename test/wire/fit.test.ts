@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { APIS } from '../../src/vision/limits.ts'
 import { authorization, startApp, type TestApp } from '../support/app.ts'
 import { fixture, pngHeader, sha256, tinyPng } from '../support/images.ts'
-import { type Part, multipartBody } from '../support/multipart.ts'
+import { multipartBody, type Part } from '../support/multipart.ts'
 import { type Origin, startOrigin } from '../support/remote.ts'
 import { installedSharp } from '../support/sharp.ts'
 import { eventually } from '../support/socket.ts'
@@ -41,7 +41,11 @@ type Answer = Facts & { readonly fitted?: Facts; readonly error?: { code: string
 
 async function post(path: string, body: string | Buffer, headers: Record<string, string>) {
   const sent = typeof body === 'string' ? body : new Uint8Array(body)
-  const answer = await fetch(`${app.url}${path}`, { method: 'POST', body: sent, headers: { authorization, ...headers } })
+  const answer = await fetch(`${app.url}${path}`, {
+    method: 'POST',
+    body: sent,
+    headers: { authorization, ...headers },
+  })
   return { status: answer.status, headers: answer.headers, body: (await answer.json()) as Answer }
 }
 
@@ -79,15 +83,24 @@ describe.skipIf(sharp === undefined)('a copy that fits', () => {
 
   const noise = (side: number, channels = 3) => {
     const noise = { type: 'gaussian', mean: 128, sigma: 60 }
-    return (sharp as NonNullable<typeof sharp>)({ create: { width: side, height: side, channels, background: '#000', noise } })
+    return (sharp as NonNullable<typeof sharp>)({
+      create: { width: side, height: side, channels, background: '#000', noise },
+    })
   }
 
   test.each([
     ['in the query', () => post(`${FILES}?fit=300`, form.body, multipart)],
     ['in a header', () => post(FILES, form.body, { ...multipart, 'x-layover-fit': '300' })],
     ['in a field', () => upload(photo, '', [{ name: 'fit', content: '300' }])],
-    ['beside base64', () => post(`${FILES}/base64`, JSON.stringify({ data: photo.toString('base64'), fit: 300 }), json)],
-    ['beside a URL', () => post(`${FILES}/url`, JSON.stringify({ url: `http://127.0.0.1:${origin.port}/`, fit: '300' }), json)],
+    [
+      'beside base64',
+      () => post(`${FILES}/base64`, JSON.stringify({ data: photo.toString('base64'), fit: 300 }), json),
+    ],
+    [
+      'beside a URL',
+      () =>
+        post(`${FILES}/url`, JSON.stringify({ url: `http://127.0.0.1:${origin.port}/`, fit: '300' }), json),
+    ],
   ])('is made as asked for %s, beside the image as it came', async (_where, call) => {
     await start()
     const { status, body } = await call()
@@ -102,7 +115,10 @@ describe.skipIf(sharp === undefined)('a copy that fits', () => {
     expect(await decode(copy).metadata()).toMatchObject({ format: 'jpeg', width: 300, height: 142 })
     expect((await app.files()).length).toBe(2)
     // Both are the key's own.
-    const own = await fetch(`${app.url}${FILES}/${fitted?.id}`, { method: 'DELETE', headers: { authorization } })
+    const own = await fetch(`${app.url}${FILES}/${fitted?.id}`, {
+      method: 'DELETE',
+      headers: { authorization },
+    })
     expect(own.status).toBe(200)
     expect(sha256(await bytesAt(body.url))).toBe(sha256(photo))
   })
@@ -199,25 +215,38 @@ describe.skipIf(sharp === undefined)('a copy that fits', () => {
     expect(red > 150 && green < 100).toBe(true)
   })
 
-  test.each(['jpeg', 'png', 'webp'] as const)('of a %s has no metadata left if that is asked for', async (format) => {
-    await start()
-    const exif = { IFD0: { Artist: 'Somebody' }, IFD3: { GPSLatitudeRef: 'N', GPSLatitude: '51/1 30/1 3230/100' } }
-    const tagged = paint(120, 80, '#abc').withIccProfile('p3').withExif(exif)
-    const image = await tagged[format]().toBuffer()
-    expect(traces(image)).toContain('Somebody')
-    const { fitted, bytes, original } = await copyOf(image, '?strip=metadata')
-    expect(traces(bytes)).toEqual([])
-    expect(await decode(bytes).metadata()).toMatchObject({ format, width: 120, height: 80, icc: expect.any(Buffer) })
-    expect(fitted).toMatchObject({ width: 120, height: 80 })
-    expect(sha256(await bytesAt(original.url))).toBe(sha256(image))
-    // Without being asked, it keeps them.
-    expect(traces((await copyOf(image, '?fit=100')).bytes)).toContain('Somebody')
-  })
+  test.each(['jpeg', 'png', 'webp'] as const)(
+    'of a %s has no metadata left if that is asked for',
+    async (format) => {
+      await start()
+      const exif = {
+        IFD0: { Artist: 'Somebody' },
+        IFD3: { GPSLatitudeRef: 'N', GPSLatitude: '51/1 30/1 3230/100' },
+      }
+      const tagged = paint(120, 80, '#abc').withIccProfile('p3').withExif(exif)
+      const image = await tagged[format]().toBuffer()
+      expect(traces(image)).toContain('Somebody')
+      const { fitted, bytes, original } = await copyOf(image, '?strip=metadata')
+      expect(traces(bytes)).toEqual([])
+      expect(await decode(bytes).metadata()).toMatchObject({
+        format,
+        width: 120,
+        height: 80,
+        icc: expect.any(Buffer),
+      })
+      expect(fitted).toMatchObject({ width: 120, height: 80 })
+      expect(sha256(await bytesAt(original.url))).toBe(sha256(image))
+      // Without being asked, it keeps them.
+      expect(traces((await copyOf(image, '?fit=100')).bytes)).toContain('Somebody')
+    },
+  )
 
   test('has no XMP and no comments left either', async () => {
     await start()
     const comment = Buffer.from('\xff\xfe\0\x0aSomebody', 'latin1')
-    const xmp = Buffer.from('http://ns.adobe.com/xap/1.0/\0<x:xmpmeta xmlns:x="adobe:ns:meta/">Somebody</x:xmpmeta>')
+    const xmp = Buffer.from(
+      'http://ns.adobe.com/xap/1.0/\0<x:xmpmeta xmlns:x="adobe:ns:meta/">Somebody</x:xmpmeta>',
+    )
     const segment = Buffer.concat([Buffer.from([0xff, 0xe1, 0, xmp.length + 2]), xmp])
     const image = Buffer.concat([photo.subarray(0, 2), comment, segment, photo.subarray(2)])
     const { bytes } = await copyOf(image, '?strip=metadata')
@@ -283,7 +312,9 @@ describe.skipIf(sharp === undefined)('a copy that fits', () => {
   test('twenty at once are all made', async () => {
     await start()
     const answers = await Promise.all(Array.from({ length: 20 }, () => upload(photo, '?fit=200')))
-    expect(answers.map(({ status, body }) => [status, body.fitted?.width])).toEqual(answers.map(() => [200, 200]))
+    expect(answers.map(({ status, body }) => [status, body.fitted?.width])).toEqual(
+      answers.map(() => [200, 200]),
+    )
     expect((await app.files()).length).toBe(40)
   }, 120_000)
 
@@ -296,39 +327,55 @@ describe.skipIf(sharp === undefined)('a copy that fits', () => {
   })
 
   const corpus = join(import.meta.dirname, '../../../shared/corpus')
-  test.skipIf(!exists(corpus))('of other programs’ images is made, or refused', async () => {
-    await start()
-    for (const format of ['jpeg', 'png', 'gif', 'webp']) {
-      const folder = join(corpus, format, 'valid')
-      for (const name of readdirSync(folder).slice(0, 8)) {
-        const { status, body } = await upload(readFileSync(join(folder, name)), '?fit=64&strip=metadata')
-        const outcome = { name, status, code: body.error?.code }
-        if (status !== 200) expect(outcome).toEqual({ name, status: 422, code: 'fit_failed' })
-        else expect(Math.max(body.fitted?.width ?? 0, body.fitted?.height ?? 0)).toBeLessThanOrEqual(64)
+  test.skipIf(!exists(corpus))(
+    'of other programs’ images is made, or refused',
+    async () => {
+      await start()
+      for (const format of ['jpeg', 'png', 'gif', 'webp']) {
+        const folder = join(corpus, format, 'valid')
+        for (const name of readdirSync(folder).slice(0, 8)) {
+          const { status, body } = await upload(readFileSync(join(folder, name)), '?fit=64&strip=metadata')
+          const outcome = { name, status, code: body.error?.code }
+          if (status !== 200) expect(outcome).toEqual({ name, status: 422, code: 'fit_failed' })
+          else expect(Math.max(body.fitted?.width ?? 0, body.fitted?.height ?? 0)).toBeLessThanOrEqual(64)
+        }
       }
-    }
-  }, 120_000)
+    },
+    120_000,
+  )
 })
 
 describe('without what makes copies', () => {
-  test.each(['fit=300', 'strip=metadata', 'fit=openai'])('%s is refused before the body is read', async (query) => {
-    await start({ FIT_WORKERS: '0' })
-    const { status, body } = await upload(tinyPng, `?${query}`)
-    expect([status, body.error?.code]).toEqual([501, 'fit_unavailable'])
-    expect((await upload(tinyPng, '', [{ name: 'fit', content: '300' }])).status).toBe(501)
-    expect(await app.files()).toEqual([])
-    expect((await upload(tinyPng, '')).status).toBe(200)
-  })
+  test.each(['fit=300', 'strip=metadata', 'fit=openai'])(
+    '%s is refused before the body is read',
+    async (query) => {
+      await start({ FIT_WORKERS: '0' })
+      const { status, body } = await upload(tinyPng, `?${query}`)
+      expect([status, body.error?.code]).toEqual([501, 'fit_unavailable'])
+      expect((await upload(tinyPng, '', [{ name: 'fit', content: '300' }])).status).toBe(501)
+      expect(await app.files()).toEqual([])
+      expect((await upload(tinyPng, '')).status).toBe(200)
+    },
+  )
 })
 
-test.each(['fit=0', 'fit=15', 'fit=16385', 'fit=-5', 'fit=1e3', 'fit=0300', 'fit=', 'fit=toString', 'fit=openai&fit=xai', 'strip=', 'strip=all'])(
-  'nobody can ask for %s',
-  async (query) => {
-    await start()
-    const { status, body } = await upload(tinyPng, `?${query}`)
-    expect([status, body.error?.code]).toEqual([400, expect.stringMatching(/^(fit|strip)_invalid$/)])
-  },
-)
+test.each([
+  'fit=0',
+  'fit=15',
+  'fit=16385',
+  'fit=-5',
+  'fit=1e3',
+  'fit=0300',
+  'fit=',
+  'fit=toString',
+  'fit=openai&fit=xai',
+  'strip=',
+  'strip=all',
+])('nobody can ask for %s', async (query) => {
+  await start()
+  const { status, body } = await upload(tinyPng, `?${query}`)
+  expect([status, body.error?.code]).toEqual([400, expect.stringMatching(/^(fit|strip)_invalid$/)])
+})
 
 /** What metadata would leave in a file, as text. */
 function traces(bytes: Buffer): string[] {
@@ -354,7 +401,12 @@ function chunked(start: Buffer, pixels: Buffer): Buffer {
     checksum.writeUInt32BE(crc32(body))
     return Buffer.concat([length, body, checksum])
   }
-  return Buffer.concat([start.subarray(0, 8), chunk('IHDR', start.subarray(16, 29)), chunk('IDAT', pixels), chunk('IEND', Buffer.of())])
+  return Buffer.concat([
+    start.subarray(0, 8),
+    chunk('IHDR', start.subarray(16, 29)),
+    chunk('IDAT', pixels),
+    chunk('IEND', Buffer.of()),
+  ])
 }
 
 function exists(folder: string): boolean {

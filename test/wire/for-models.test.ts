@@ -121,7 +121,10 @@ test.each(['compatibility', 'data-url'])('%s is for the owner, while the image l
   }
   expect(await codeFor()).toEqual([200, undefined])
   expect(await codeFor({ headers: { authorization: '' } })).toEqual([401, 'key_missing'])
-  expect(await codeFor({ headers: { authorization: `Bearer ${'b'.repeat(24)}` } })).toEqual([404, 'image_not_found'])
+  expect(await codeFor({ headers: { authorization: `Bearer ${'b'.repeat(24)}` } })).toEqual([
+    404,
+    'image_not_found',
+  ])
   expect(await codeFor({ method: 'POST' })).toEqual([405, 'method_not_allowed'])
   time += 60_000
   expect(await codeFor()).toEqual([410, 'image_expired'])
