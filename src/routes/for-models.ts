@@ -10,6 +10,7 @@ import {
   answerIn,
   describe,
   ENTRY_REFUSALS,
+  HIDDEN,
   header,
   json,
   NO_SNIFFING,
@@ -44,15 +45,17 @@ export function forModels(app: FastifyInstance, deps: Deps, mayEnter: onRequestA
       .send({ ...image, ...explainCompatibility({ bytes: size, format, ...found }) })
   })
 
-  app.get(DATA_URL, { onRequest: mayEnter, schema: SCHEMAS.dataUrl }, async (request, reply) => {
+  const ofDataUrl = { onRequest: mayEnter, schema: SCHEMAS.dataUrl, exposeHeadRoute: false }
+  app.get(DATA_URL, ofDataUrl, async (request, reply) => {
     const name = liveImage(request)
-    const { raw, method } = request
-    if (method === 'HEAD') {
-      const { size } = await whileClientWaits(raw, store.stat(name.text))
-      return sendDataUrl(request, reply, { name, size })
-    }
-    const { size, body } = await whileClientWaits(raw, store.open(name.text))
+    const { size, body } = await whileClientWaits(request.raw, store.open(name.text))
     return sendDataUrl(request, reply, { name, size, body })
+  })
+  // The framework's own HEAD would read all of it, and says a length of 0.
+  app.head(DATA_URL, { onRequest: mayEnter, schema: HIDDEN }, async (request, reply) => {
+    const name = liveImage(request)
+    const { size } = await whileClientWaits(request.raw, store.stat(name.text))
+    return sendDataUrl(request, reply, { name, size })
   })
 
   refuseOtherMethods(app, COMPATIBILITY, ['GET', 'HEAD'])
