@@ -60,6 +60,9 @@ export function sizeText(size: number): string {
 /** Bytes that may be stored and under way in a round. */
 const MOST_AT_ONCE = 5 * 1024 * MB
 
+/** Bytes under way for each second of a round, so that whoever takes them all in at once has time to answer several times. */
+const UNDER_WAY = 200 * MB
+
 /** All that is compared, the small before the large. A quick run has what the targets need. */
 export function scenariosOf({ isQuick, seconds, getSeconds }: Length): Scenario[] {
   return [...uploads(isQuick, seconds), ...gets(isQuick, getSeconds)]
@@ -76,7 +79,7 @@ function uploads(isQuick: boolean, seconds: number): UploadScenario[] {
     medium,
     // On a disk, nginx would be alone in not waiting for it.
     contestants: medium === 'disk' ? [LAYOVER, PLAIN, RAW] : [LAYOVER, PLAIN, RAW, NGINX],
-    seconds,
+    seconds: longEnough(seconds, size, connections),
   })
   return [
     ...sizes.flatMap((size) =>
@@ -106,9 +109,13 @@ function gets(isQuick: boolean, seconds: number): GetScenario[] {
       // From a disk they would be read out of the system's memory as well, but wait for what else the disk does.
       medium: 'memory',
       contestants: [LAYOVER, PLAIN, NGINX],
-      seconds,
+      seconds: longEnough(seconds, size, connections),
     })),
   )
+}
+
+function longEnough(seconds: number, size: number, connections: number): number {
+  return Math.max(seconds, Math.ceil((size * connections) / UNDER_WAY))
 }
 
 export { KB, MB }
