@@ -9,7 +9,7 @@ ARG FIT
 WORKDIR /app
 COPY package.json package-lock.json ./
 RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund
-COPY fit ./fit
+COPY fit/package.json fit/package-lock.json ./fit/
 RUN if [ "$FIT" = on ]; then npm ci --prefix fit --ignore-scripts --no-audit --no-fund; fi
 COPY src ./src
 # A clone made under a strict umask has files that only its owner can read.

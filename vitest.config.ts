@@ -12,6 +12,7 @@ const NOT_ON_S3 = [
   'test/wire/store-trouble.test.ts',
   'test/wire/s3-trouble.test.ts',
   'test/wire/multipart-splits.test.ts',
+  'test/wire/fit-pictures.test.ts',
 ]
 
 export default defineConfig({
