@@ -7,11 +7,12 @@ const ON_S3 = ['test/store/s3.test.ts', 'test/store/s3-links.test.ts', 'test/{ht
 const NOT_ON_S3 = [
   'test/http/{cors,docs-page,forwarded,url-hostile,url-origins}.test.ts',
   'test/wire/{admission,framing,pace,pipelining,protocol}.test.ts',
-  'test/e2e/{bench,cost,log-reader,proxy-variables,uncaught}.test.ts',
+  'test/e2e/{bench,cost,documents,log-reader,proxy-variables,uncaught}.test.ts',
   'test/wire/links-trouble.test.ts',
   'test/wire/store-trouble.test.ts',
   'test/wire/s3-trouble.test.ts',
   'test/wire/multipart-splits.test.ts',
+  'test/e2e/{operations,proxies,proxies-trust,service}.test.ts',
   'test/wire/fit-pictures.test.ts',
 ]
 
@@ -27,7 +28,7 @@ export default defineConfig({
         test: {
           name: 'local',
           include: ['test/**/*.test.ts'],
-          exclude: ['test/store/s3.test.ts', 'test/store/s3-links.test.ts', 'test/e2e/s3.test.ts'],
+          exclude: ['test/store/{s3,s3-links}.test.ts', 'test/e2e/{s3,replicas}.test.ts'],
         },
       },
       ...s3Servers().map((name) => ({

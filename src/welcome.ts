@@ -45,16 +45,17 @@ function explainMetrics({ code }: NodeJS.ErrnoException): never {
 /** What a first start shows, once: the key that was made and a line to paste, and where the server is if it is running. */
 export function firstKeyNotice(
   key: string,
-  config: Pick<Config, 'dataDir' | 'publicUrl' | 'port'>,
+  config: Pick<Config, 'dataDir' | 'publicUrl' | 'port' | 'page'>,
   url?: string,
 ): string {
   const address = url ?? config.publicUrl ?? `http://localhost:${config.port}`
+  const inBrowser = config.page === 'on' ? ` in a browser, at ${address}/, or from here` : ''
   return `${url === undefined ? '' : `\n  Layover is running at ${url}\n`}
   Your API key, shown only this once (${config.dataDir}/keys.json keeps its hash):
 
       ${key}
 
-  Upload an image:
+  Upload an image${inBrowser}:
 
       curl -H "Authorization: Bearer ${key}" -F file=@photo.jpg ${address}/api/upload
 

@@ -56,7 +56,7 @@ function judge(answer: Answer, { key, maxFileSize }: Attempt): Verdict {
   const size = `${Math.round(maxFileSize / 1024 ** 2)} MB`
   if (status === 413 && !isOurs(answer))
     return bad(
-      `of ${size} are refused (413) by a proxy in front: let it pass bodies larger than MAX_FILE_SIZE (nginx: client_max_body_size 25m)`,
+      `of ${size} are refused (413) by a proxy in front: let it pass bodies larger than MAX_FILE_SIZE (nginx: client_max_body_size 30m)`,
     )
   if (!isOurs(answer))
     return bad(`are answered ${status} by something else than Layover: pass POST on to it as it comes`)

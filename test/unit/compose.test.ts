@@ -17,7 +17,7 @@ const dockerfile = code('Dockerfile').replaceAll('\\\n', '')
 const compose = code('docker-compose.yml')
 const objectstoreEnv = code('docker/objectstore.env')
 
-/** What is said of one service, as there is no parser for YAML here. */
+/** What is said of one service. */
 function service(name: string): string {
   const [, text = ''] = new RegExp(`^  ${name}:\\n((?: {4}.*\\n|\\n)+)`, 'm').exec(compose) ?? []
   return text

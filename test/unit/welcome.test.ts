@@ -50,7 +50,7 @@ test('the first start shows the address, and the key once alone and once in a li
   const key = 'sk-layover-abc'
   const lines = firstKeyNotice(
     key,
-    { dataDir: './data', publicUrl: undefined, port: 8080 },
+    { dataDir: './data', publicUrl: undefined, port: 8080, page: 'on' },
     'https://images.example.com',
   ).split('\n')
 
@@ -61,4 +61,5 @@ test('the first start shows the address, and the key once alone and once in a li
   ])
   expect(lines.join('\n')).toContain('running at https://images.example.com')
   expect(lines.join('\n')).toContain('./data/keys.json')
+  expect(lines.join('\n')).toContain('in a browser, at https://images.example.com/,')
 })
