@@ -21,10 +21,10 @@ export interface AdmissionOptions {
 /** Keeps the server from taking on more than it can do: who comes beyond it is told to come again, before a body is read. */
 export interface Admission {
   /**
-   * An `onRequest` hook for a way in, to be the last of its hooks. `bytes` is the most that it may put on the disk, if that is not what the
-   * body's length says. Rejects with `server_busy`, or with `StorageFull` where there is no room even for this upload alone.
+   * An `onRequest` hook for a way in, to be the last of its hooks. `bytes` is what it may put on the disk, if that is not what the
+   * body's length says, and `most` the limit of that, if it is not one image. Rejects with `server_busy`, or with `StorageFull` where there is no room even for this upload alone.
    */
-  mayUpload(options?: { bytes: number }): onRequestAsyncHookHandler
+  mayUpload(options?: { bytes?: number; most?: number }): onRequestAsyncHookHandler
 
   /** Takes a place for what is to be put on the disk without an upload's request; to be disposed of. Rejects as `mayUpload` does. */
   take(bytes: number): Promise<Disposable>
@@ -117,12 +117,11 @@ export function openAdmission({ config, spool, loop = watchLoop() }: AdmissionOp
   }
 
   return {
-    mayUpload(options) {
+    mayUpload({ bytes: fixed, most: limit = maxFileSize + OVERHEAD } = {}) {
       return async (request, reply) => {
         const { 'content-length': length } = request.headers
-        const limit = maxFileSize + OVERHEAD
-        const bytes = options?.bytes ?? Math.min(Number(length ?? limit) || 0, limit)
-        const { place, first } = await takePlace(bytes, options === undefined && length !== undefined)
+        const bytes = fixed ?? Math.min(Number(length ?? limit) || 0, limit)
+        const { place, first } = await takePlace(bytes, fixed === undefined && length !== undefined)
         if (reply.raw.destroyed) {
           // Its end has been told already.
           first[Symbol.dispose]()

@@ -9,6 +9,7 @@ import {
   fastify,
   LogController,
 } from 'fastify'
+import { adapters, isAdapterPath } from './adapters.ts'
 import { openAdmission } from './admission.ts'
 import type { Config } from './config.ts'
 import {
@@ -20,7 +21,7 @@ import {
   takeInTurn,
 } from './connection.ts'
 import { deleteLink } from './delete-link.ts'
-import { asEnvelope, asErrorObject, Problem, problem, problemWith } from './errors.ts'
+import { Problem, problem, problemWith } from './errors.ts'
 import { imageUrl } from './image-url.ts'
 import { machineNetwork, type Network } from './intake/remote/network.ts'
 import { gate } from './limits.ts'
@@ -29,6 +30,7 @@ import type { Metrics } from './metrics/metrics.ts'
 import { type ImageName, imagePath } from './name.ts'
 import { describeApi } from './openapi.ts'
 import { openPresign } from './presign.ts'
+import { problemTextFor } from './problem-text.ts'
 import { logAtEnd } from './request-log.ts'
 import { apiUpload } from './routes/api-upload.ts'
 import { deleteLinks } from './routes/delete-link.ts'
@@ -53,6 +55,9 @@ const HEADERS_TIMEOUT = 10
  * proxies keep theirs. Were we the first to close one, a request could be on its way.
  */
 const KEPT_LONGER = 2.4
+
+/** Characters of a part of a path that is anybody's to choose: a file name of 255 bytes, each of them encoded, fits. */
+const LONGEST_NAME = 1024
 
 /** What is for uploaders stands below these. */
 const UPLOADERS_PATHS = ['/api', '/v1', '/incoming']
@@ -97,6 +102,7 @@ export async function buildApp({
     // While stopping, what comes on a connection that is still open is answered, and the connection closed.
     return503OnClosing: false,
     trustProxy: config.trustProxy ?? false,
+    routerOptions: { maxParamLength: LONGEST_NAME },
     clientErrorHandler: answerBrokenRequest,
     frameworkErrors: ({ code }, request, reply) => {
       takeInTurn(request, reply)
@@ -148,13 +154,15 @@ export async function buildApp({
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, _payload, done) => done(null))
   await app.register(async (uploads) => {
-    if (config.corsOrigin !== undefined) await letPagesIn(uploads, config.corsOrigin, notFound)
-    const mayEnter = await gate(uploads, deps)
+    if (config.corsOrigin !== undefined) await letPagesIn(uploads, config, config.corsOrigin, notFound)
+    const enter = await gate(uploads, deps)
+    const mayEnter = enter()
     apiUpload(uploads, deps, mayEnter, doors)
     files(uploads, deps, mayEnter, doors)
     ownFiles(uploads, deps, mayEnter, doors)
     forModels(uploads, deps, mayEnter)
     presigned(uploads, deps, mayEnter, doors)
+    adapters({ app: uploads, deps, enter, doors })
   })
   images(app, deps)
   deleteLinks(app, deps)
@@ -166,12 +174,14 @@ export async function buildApp({
 /** Lets pages of other origins use all that is for uploaders, and read there, too, that an address does not exist. */
 async function letPagesIn(
   uploads: FastifyInstance,
+  config: Config,
   origin: '*' | string[],
   notFound: (request: FastifyRequest, reply: FastifyReply) => void,
 ): Promise<void> {
   // The library's route for preflights takes those for any address.
   uploads.addHook('onRequest', async ({ url, routeOptions }) => {
-    const isOurs = UPLOADERS_PATHS.some((path) => url.startsWith(`${path}/`))
+    const isOurs =
+      UPLOADERS_PATHS.some((path) => url.startsWith(`${path}/`)) || isAdapterPath(url, config.adapters)
     if (routeOptions.url === '*' && !isOurs) throw problem('not_found')
   })
   await uploads.register(cors, corsOptions(origin))
@@ -225,13 +235,13 @@ function answer(request: FastifyRequest, reply: FastifyReply, problem: Problem) 
   else if (problem.status >= 500) request.log.error({ err: problem.cause ?? problem }, problem.code)
   else request.log.debug({ err: problem.cause }, problem.code)
 
-  const shape = request.url.startsWith('/api/') ? asEnvelope : asErrorObject
-  const text = JSON.stringify(shape(problem))
+  const { type, write } = problemTextFor(request)
+  const text = write(problem)
   reply
     .code(problem.status)
     .headers({ 'cache-control': 'no-store', ...problem.headers })
     .header('x-content-type-options', 'nosniff')
-    .type('application/json; charset=utf-8')
+    .type(type)
   const { 'content-length': length, 'transfer-encoding': encoding } = request.headers
   const hasBody = encoding !== undefined || Number(length ?? 0) > 0
   if (!hasBody) return reply.send(text)

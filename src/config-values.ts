@@ -190,6 +190,19 @@ export function keyPrefix(text: string, context: z.RefinementCtx): string {
   return refuse(context, `"${text}" is not a prefix like images/ (or / for none)`)
 }
 
+/** Programs whose clients can be served in their own way. */
+export const ADAPTER_NAMES = ['chevereto', 'lsky', 'picgo', 'plain'] as const
+export type AdapterName = (typeof ADAPTER_NAMES)[number]
+
+/** Reads a list of programs, or `all`. */
+export function adapterNames(text: string, context: z.RefinementCtx): AdapterName[] {
+  if (text === 'all') return [...ADAPTER_NAMES]
+  const list = [...new Set(text.split(',').map((item) => item.trim()))]
+  const isName = (item: string): item is AdapterName => ADAPTER_NAMES.some((name) => name === item)
+  if (list.every(isName)) return list
+  return refuse(context, `"${text}" is neither all nor a list of ${ADAPTER_NAMES.join(', ')}`)
+}
+
 /** What the server's other addresses begin with. */
 const OWN_PATHS = new Set([
   'api',

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import {
+  adapterNames,
   address,
   addressOrOff,
   allowances,
@@ -87,6 +88,7 @@ const variables = z.object({
   REDIS_URL: z.string().transform(redisUrl).optional(),
   TRUST_PROXY: z.string().transform(proxies).optional(),
   PAGE: z.enum(['on', 'off']).default('on'),
+  ADAPTERS: z.string().transform(adapterNames).optional(),
   CORS_ORIGIN: z.string().transform(origins).optional(),
   UPLOAD_TIMEOUT: z.string().default('5m').transform(timer),
   MIN_UPLOAD_RATE: z
@@ -286,6 +288,8 @@ function toConfig(values: Values) {
     trustProxy: values.TRUST_PROXY,
     /** Whether there are pages for people with a browser. */
     page: values.PAGE,
+    /** Programs whose clients are served in their own way. */
+    adapters: values.ADAPTERS ?? [],
     /** Origins whose pages may use the API; `*` for all, unset for none. */
     corsOrigin: values.CORS_ORIGIN,
     uploadTimeout: values.UPLOAD_TIMEOUT,

@@ -2,9 +2,15 @@
 export const ERRORS = {
   key_missing: entry(
     401,
-    () => 'No key came with the request. Send the header "Authorization: Bearer <key>".',
+    (detail?: { places: string[] }) =>
+      `No key came with the request. Send ${orList(['the header "Authorization: Bearer <key>"', ...(detail?.places ?? [])])}.` +
+      (detail?.places.length ? ' A field of a form is not looked at, as it comes with the files.' : ''),
   ),
-  key_wrong: entry(401, () => 'This key is not known here. Check the value after "Authorization: Bearer".'),
+  key_wrong: entry(401, (detail?: { places: string[] }) =>
+    detail?.places.length
+      ? `This key is not known here. Check ${orList(['the value after "Authorization: Bearer"', ...detail.places])}.`
+      : 'This key is not known here. Check the value after "Authorization: Bearer".',
+  ),
   key_expired: entry(
     401,
     (detail: { expires: string }) => `This key expired at ${detail.expires}. Ask for a new one.`,
@@ -65,8 +71,9 @@ export const ERRORS = {
   ),
   multipart_expected: entry(
     415,
-    () =>
-      'Send the image as multipart/form-data in a part named "file", for example with curl -F file=@photo.png. ' +
+    (detail?: { part: string }) =>
+      `Send the image as multipart/form-data in a part named "${detail?.part ?? 'file'}", for example with ` +
+      `curl -F ${detail?.part ?? 'file'}=@photo.png. ` +
       'Do not set Content-Type yourself: the client adds it with the boundary.',
   ),
   json_expected: entry(
@@ -99,15 +106,16 @@ export const ERRORS = {
       'The multipart body is malformed or incomplete: its boundary, a part, or its end is missing. ' +
       'Let the client set Content-Type, and send the whole body.',
   ),
-  file_missing: entry(400, (detail: { found: string[] }) =>
-    detail.found.includes('file')
-      ? 'The part named "file" is text, as it has no file name. With curl, write -F file=@photo.png, with the @.'
-      : `No part named "file" came${detail.found.length > 0 ? ` (found: ${detail.found.join(', ')})` : ''}. ` +
-        'Send the image in one, for example with curl -F file=@photo.png.',
+  file_missing: entry(400, ({ found, part = 'file' }: { found: string[]; part?: string }) =>
+    found.includes(part)
+      ? `The part named "${part}" is text, as it has no file name. With curl, write -F ${part}=@photo.png, with the @.`
+      : `No part named "${part}" came${found.length > 0 ? ` (found: ${found.join(', ')})` : ''}. ` +
+        `Send the image in one, for example with curl -F ${part}=@photo.png.`,
   ),
-  too_many_files: entry(
-    400,
-    () => 'More than one file came. Send one image a request, in one part named "file".',
+  too_many_files: entry(400, ({ limit, part = 'file' }: { limit: number; part?: string }) =>
+    limit === 1
+      ? `More than one file came. Send one image a request, in one part named "${part}".`
+      : `More than ${limit} files came. Send at most that many in one request.`,
   ),
   fields_refused: entry(
     400,
@@ -229,6 +237,23 @@ export const ERRORS = {
     503,
     () => 'Too many copies are being made at the moment. Nothing was stored; try again shortly.',
   ),
+  lifetime_invalid: entry(
+    400,
+    (detail: { name: string; form: string; limit: number }) =>
+      `${detail.name} must be ${detail.form}, at least a second from now` +
+      (Number.isFinite(detail.limit) ? ` and at most ${detail.limit} seconds.` : '.'),
+  ),
+  option_refused: entry(
+    400,
+    (detail: { name: string }) =>
+      `This server cannot do what ${detail.name} asks for, and has not stored the image. Send it without.`,
+  ),
+  paths_refused: entry(
+    415,
+    () =>
+      'This server opens no files by their paths: those of your machine it cannot see. Send the bytes of each ' +
+      'image as multipart/form-data, as clients do that are told that the server is a remote one.',
+  ),
   cursor_invalid: entry(
     400,
     () =>
@@ -283,6 +308,10 @@ export const ERRORS = {
     () => 'Something went wrong on the server. Its log tells what, under this request id.',
   ),
 } as const
+
+function orList(items: string[]): string {
+  return items.join(', or ')
+}
 
 function entry<D extends unknown[]>(status: number, text: (...detail: D) => string) {
   return { status, text }

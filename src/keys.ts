@@ -1,9 +1,10 @@
 import type { FastifyRequest } from 'fastify'
 import type { Config } from './config.ts'
 import type { RateLimit } from './config-values.ts'
-import { problem } from './errors.ts'
+import { problemWith } from './errors.ts'
 import { openKeyFile } from './keys/file.ts'
 import { idOf, knownKeys } from './keys/known.ts'
+import { challengeOf, type KeyPlace, waysOf } from './keys/presented.ts'
 import { openUpstream } from './keys/upstream.ts'
 
 /** An API key as the server knows it: never the key itself. A limit that is missing is the server's own. */
@@ -64,19 +65,16 @@ export async function openKeyring(
   return openKeyFile(config.dataDir, { onNote, now, mayCreate })
 }
 
-/** The key that a request presents, taken out of its headers. */
-export function bearerOf({ raw: { headers } }: FastifyRequest): string | undefined {
-  const { authorization = '' } = headers
-  // Libraries log a request's headers at their most talkative; from here on the key is not among them.
-  headers.authorization = undefined
-  return /^bearer +(\S+) *$/i.exec(authorization)?.[1]
-}
-
-/** The key that was presented, if it is good. Rejects with the `Problem` if not. */
-export async function findKey(keyring: Keyring, presented: string | undefined): Promise<ApiKey> {
-  if (presented === undefined) throw problem('key_missing')
+/** The key that was presented, if it is good. Rejects with the `Problem` if not; `places` are where it was looked for. */
+export async function findKey(
+  keyring: Keyring,
+  presented: string | undefined,
+  places: readonly KeyPlace[] = [],
+): Promise<ApiKey> {
+  const options = { headers: challengeOf(places) }
+  if (presented === undefined) throw problemWith('key_missing', options, { places: waysOf(places) })
   const key = await keyring.find(presented)
-  if (key === undefined) throw problem('key_wrong')
+  if (key === undefined) throw problemWith('key_wrong', options, { places: waysOf(places) })
   return key
 }
 

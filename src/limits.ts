@@ -5,7 +5,8 @@ import type { Config } from './config.ts'
 import type { RateLimit } from './config-values.ts'
 import { type Problem, problemWith } from './errors.ts'
 import { idOf } from './keys/known.ts'
-import { type ApiKey, bearerOf, findKey, type Keyring } from './keys.ts'
+import { type KeyPlace, takeKey } from './keys/presented.ts'
+import { type ApiKey, findKey, type Keyring } from './keys.ts'
 import type { Quota, Usage } from './usage/usage.ts'
 
 export interface Limits {
@@ -20,7 +21,8 @@ export interface Limits {
 const MOST_REMEMBERED = 10_000
 
 /**
- * An `onRequest` hook that lets in requests with a known key, as many as its rate allows.
+ * Makes `onRequest` hooks that let in requests with a known key, as many as its rate allows. Each looks for the key in the header that
+ * is for all, and in the places it is made for.
  *
  * Requests without one count for the address they come from. When that has had too many, none from there is looked at any more, but for
  * keys that were let in before: neither can keys be guessed faster, nor a gateway that is asked for them be kept busy.
@@ -47,28 +49,29 @@ export async function gate(app: FastifyInstance, { config, usage, keyring, now }
     if (isExceeded) throw tooMany({ limit: max, window: timeWindow / 1000, wait: ttlInSeconds })
   }
 
-  return async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
-    const presented = bearerOf(request)
-    const isStranger = presented === undefined || !known.has(idOf(presented))
-    // A client that has gone has no address any more, whatever the type says.
-    const address = isStranger ? normalizeIP(request.ip ?? '') : ''
-    const wait = isStranger ? Math.ceil(((shutOut.get(address) ?? 0) - now()) / 1000) : 0
-    if (wait > 0) throw tooMany({ limit: ofServer.count, window: ofServer.seconds, wait })
-    try {
-      request.apiKey = await findKey(keyring, presented)
-      known.set(request.apiKey.id, true)
-    } catch (error) {
-      const limit = isStranger && ofServer.count > 0 ? await countStranger(request) : undefined
-      if (limit && !limit.isAllowed) {
-        if (limit.remaining === 0) shutOut.set(address, now() + limit.ttl)
-        tell(reply, limit)
+  return (places: readonly KeyPlace[] = []) =>
+    async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
+      const presented = takeKey(request, places)
+      const isStranger = presented === undefined || !known.has(idOf(presented))
+      // A client that has gone has no address any more, whatever the type says.
+      const address = isStranger ? normalizeIP(request.ip ?? '') : ''
+      const wait = isStranger ? Math.ceil(((shutOut.get(address) ?? 0) - now()) / 1000) : 0
+      if (wait > 0) throw tooMany({ limit: ofServer.count, window: ofServer.seconds, wait })
+      try {
+        request.apiKey = await findKey(keyring, presented, places)
+        known.set(request.apiKey.id, true)
+      } catch (error) {
+        const limit = isStranger && ofServer.count > 0 ? await countStranger(request) : undefined
+        if (limit && !limit.isAllowed) {
+          if (limit.remaining === 0) shutOut.set(address, now() + limit.ttl)
+          tell(reply, limit)
+        }
+        throw error
       }
-      throw error
+      if (rateOf(request.apiKey).count === 0) return
+      const limit = await countKey(request)
+      if (!limit.isAllowed) tell(reply, limit)
     }
-    if (rateOf(request.apiKey).count === 0) return
-    const limit = await countKey(request)
-    if (!limit.isAllowed) tell(reply, limit)
-  }
 }
 
 function tooMany(detail: { limit: number; window: number; wait: number }): Problem {

@@ -8,6 +8,10 @@ declare module 'fastify' {
     /** Why the request was refused, or what failed. */
     failure: ErrorCode | undefined
   }
+  interface FastifyContextConfig {
+    /** What the log shows for the path, where that is a client's name for its file. */
+    readonly shownAs?: string
+  }
 }
 
 /** An `onRequest` hook: one line a request, when its connection is done with it. `docs/operations.md` has its fields, whose names stay. */
@@ -18,7 +22,7 @@ export function logAtEnd(request: FastifyRequest, reply: FastifyReply, done = ()
   reply.raw.once('close', () => {
     const line = {
       method: request.method,
-      path: shownPath(request.url),
+      path: (request.is404 ? undefined : request.routeOptions.config.shownAs) ?? shownPath(request.url),
       status: reply.statusCode,
       ms: Math.round(reply.elapsedTime),
       key: request.apiKey?.name,

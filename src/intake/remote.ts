@@ -2,6 +2,7 @@ import type { FastifyRequest } from 'fastify'
 import manifest from '../../package.json' with { type: 'json' }
 import type { Config } from '../config.ts'
 import { Problem, problem, problemWith } from '../errors.ts'
+import { readCopy } from './copy.ts'
 import type { Incoming } from './incoming.ts'
 import { optionsAmong, readJson } from './json-body.ts'
 import { readOptions } from './options.ts'
@@ -35,11 +36,20 @@ export async function readRemote(
   const members = await readJson(request, EXAMPLE)
   const fields = optionsAmong(members)
   readOptions(request, fields, config)
+  readCopy(request, fields)
   const { url } = members
   if (typeof url !== 'string') throw problem('url_invalid', { reason: 'it is missing or no text' })
+  return { body: await openRemote(url, { config, network, signal }), fields }
+}
+
+/** What is at a URL, which is fetched as it is read. Fails with a `Problem`, or with the signal's reason. */
+export async function openRemote(
+  url: string,
+  { config, network, signal }: RemoteOptions,
+): Promise<AsyncIterable<Buffer>> {
   // Its library takes a tenth of the time that a start takes.
   const { fetchImage } = await import('./remote/fetch-image.ts')
-  const body = fetchImage(url, {
+  return fetchImage(url, {
     ...{ network, signal },
     allow: config.urlFetch.allow,
     own: ownAddresses(config),
@@ -47,7 +57,6 @@ export async function readRemote(
     maxFileSize: config.maxFileSize,
     totalTime: config.urlFetch.timeout * 1000,
   })
-  return { body, fields }
 }
 
 /** Says of what was fetched and is no image that it came from a URL, where the reason is another than with an upload. */

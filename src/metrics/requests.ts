@@ -99,11 +99,13 @@ function instruments(registry: Registry) {
   }
 }
 
+/** The last two are those of adapters that have addresses of one part. */
+const UPLOAD_ROUTES = /^\/(api\/(1\/|v1\/)?upload$|v1\/files\/uploads|incoming\/|upload$|(:name)?$)/
+
 function kindOf(method: string, route: string): Kind {
   // They only give out a link and look what came of it; what is sent to the link is an upload.
   if (/\/(presign|complete)$/.test(route)) return 'other'
-  if (/^\/(api\/upload|v1\/files\/uploads|incoming\/)/.test(route))
-    return /^(POST|PUT)$/.test(method) ? 'upload' : 'other'
+  if (UPLOAD_ROUTES.test(route)) return /^(POST|PUT)$/.test(method) ? 'upload' : 'other'
   return route.endsWith('/:year/:month/:name') && /^(GET|HEAD)$/.test(method) ? 'download' : 'other'
 }
 

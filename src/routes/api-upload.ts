@@ -1,6 +1,7 @@
 import type { FastifyInstance, onRequestAsyncHookHandler } from 'fastify'
 import type { Admission } from '../admission.ts'
 import type { Envelope } from '../errors.ts'
+import { refuseBadCopy } from '../intake/copy.ts'
 import { readMultipart, refuseTooLarge } from '../intake/multipart.ts'
 import { refuseBadOptions } from '../intake/options.ts'
 import type { Deps } from './deps.ts'
@@ -29,13 +30,14 @@ export function apiUpload(
   const onRequest = [
     mayEnter,
     refuseTooLarge(config.maxFileSize),
-    refuseBadOptions(config, deps.fitter),
+    refuseBadOptions(config),
+    refuseBadCopy(deps.fitter),
     doors.mayUpload(),
   ]
 
   app.post('/api/upload', { onRequest, schema: UPLOAD }, async (request, reply): Promise<Envelope> => {
     const incoming = await readMultipart(request, config.maxFileSize)
-    const { name, fitted } = await takeUpload({ request, reply, incoming }, deps)
+    const { name, fitted } = await takeUpload({ request, reply, incoming, mayCopy: true }, deps)
     if (fitted) reply.header('x-layover-fitted-url', urlOf(fitted.name))
     return { success: true, message: '', data: urlOf(name) }
   })

@@ -69,14 +69,21 @@ export function bodiless(answers: Record<string, Answer>): Record<string, Answer
   return Object.fromEntries(entries)
 }
 
-/** All refusals of a route by status: those it can itself meet, and those that any request can. */
-export function refusals(shape: ErrorShape, ...codes: ErrorCode[]): Record<string, Answer> {
+/**
+ * All refusals of a route by status: those it can itself meet, and those that any request can. `shape` names one of ours, or has a schema for
+ * each media type.
+ */
+export function refusals(
+  shape: ErrorShape | Record<string, object>,
+  ...codes: ErrorCode[]
+): Record<string, Answer> {
+  const schemas = typeof shape === 'string' ? { 'application/json': { $ref: `${shape}#` } } : shape
   const byStatus = Map.groupBy(new Set([...codes, ...ALWAYS]), statusOf)
   return Object.fromEntries(
     [...byStatus].map(([status, found]) => {
       const list = found.map((code) => `\`${code}\``).join(', ')
       const headers = { ...NO_STORE, ...NO_SNIFFING, ...HEADERS[status] }
-      return [status, json(`Refused: ${list}`, { $ref: `${shape}#` }, headers)]
+      return [status, answerIn(schemas, `Refused: ${list}`, headers)]
     }),
   )
 }

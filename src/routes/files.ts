@@ -2,6 +2,7 @@ import type { FastifyInstance, onRequestAsyncHookHandler } from 'fastify'
 import type { Admission } from '../admission.ts'
 import { whileClientWaits } from '../connection.ts'
 import { readBase64, refuseTooLargeBase64 } from '../intake/base64.ts'
+import { refuseBadCopy } from '../intake/copy.ts'
 import { readMultipart, refuseTooLarge } from '../intake/multipart.ts'
 import { refuseBadOptions } from '../intake/options.ts'
 import { explainRemote, readRemote, refuseUnlessFetching } from '../intake/remote.ts'
@@ -31,7 +32,7 @@ export function files(
   doors: Admission,
 ): void {
   const { config } = deps
-  const mayUpload = [mayEnter, refuseBadOptions(config, deps.fitter)]
+  const mayUpload = [mayEnter, refuseBadOptions(config), refuseBadCopy(deps.fitter)]
   const answer = ({ name, size, header, fitted }: Uploaded) => ({
     ...allFactsOf(name, { size, ...header }, deps),
     ...(fitted && { fitted: { ...factsOf(fitted.name, fitted.size, deps), ...fitted.header } }),
@@ -43,7 +44,7 @@ export function files(
   }
   app.post(UPLOADS, ofForm, async (request, reply) => {
     const incoming = await readMultipart(request, config.maxFileSize)
-    return answer(await takeUpload({ request, reply, incoming }, deps))
+    return answer(await takeUpload({ request, reply, incoming, mayCopy: true }, deps))
   })
 
   const ofJson = {
@@ -52,7 +53,7 @@ export function files(
   }
   app.post(`${UPLOADS}/base64`, ofJson, async (request, reply) => {
     const incoming = readBase64(request, config.maxFileSize)
-    return answer(await takeUpload({ request, reply, incoming }, deps))
+    return answer(await takeUpload({ request, reply, incoming, mayCopy: true }, deps))
   })
 
   // Its body is small, and what it fetches may not be.
@@ -60,7 +61,7 @@ export function files(
   const ofUrl = { onRequest: [...mayUpload, refuseUnlessFetching(config), doorOfUrl], schema: SCHEMAS.url }
   app.post(`${UPLOADS}/url`, ofUrl, async (request, reply) => {
     const incoming = await readRemote(request, { ...deps, signal: clientGone(reply) })
-    const taken = takeUpload({ request, reply, incoming }, deps)
+    const taken = takeUpload({ request, reply, incoming, mayCopy: true }, deps)
     return answer(await whileClientWaits(request.raw, taken).catch(explainRemote))
   })
 

@@ -8,6 +8,7 @@ import { type Admission, holdPlace } from '../admission.ts'
 import { whileClientWaits } from '../connection.ts'
 import { problem } from '../errors.ts'
 import { FORMATS, type Format } from '../formats.ts'
+import { readCopy, refuseBadCopy } from '../intake/copy.ts'
 import { type Members, optionsAmong, readJson } from '../intake/json-body.ts'
 import { readOptions, refuseBadOptions } from '../intake/options.ts'
 import { readRaw } from '../intake/raw.ts'
@@ -37,7 +38,7 @@ export function presigned(
   const { config, presign, now } = deps
 
   const order = {
-    onRequest: [mayEnter, refuseBadOptions(config, deps.fitter)],
+    onRequest: [mayEnter, refuseBadOptions(config), refuseBadCopy(deps.fitter)],
     schema: PRESIGN_SCHEMAS.presign,
   }
   app.post(PRESIGN, order, async (request) => {
@@ -79,8 +80,10 @@ export function presigned(
 /** What a client asks a link for. Rejects with a `Problem` if it is nothing that we take. */
 async function readOrder(request: FastifyRequest, config: Deps['config']): Promise<Order> {
   const members = await readJson(request, PRESIGN_EXAMPLE)
-  const { lifetime, copy } = readOptions(request, optionsAmong(members), config)
-  if (copy) throw problem('fit_unavailable', { reason: 'a link takes an image as it is' })
+  const options = optionsAmong(members)
+  const { lifetime } = readOptions(request, options, config)
+  if (readCopy(request, options))
+    throw problem('fit_unavailable', { reason: 'a link takes an image as it is' })
   const key = keyOf(request)
   const [format, size] = [formatIn(members), sizeIn(members, config.maxFileSize)]
   return { keyId: key.id, quota: quotaOf(key, config), format, size, lifetime }

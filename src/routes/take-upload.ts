@@ -3,8 +3,9 @@ import { holdPlace } from '../admission.ts'
 import { whileClientWaits } from '../connection.ts'
 import { problem } from '../errors.ts'
 import type { Header } from '../formats.ts'
+import { readCopy } from '../intake/copy.ts'
 import type { Incoming } from '../intake/incoming.ts'
-import { readOptions } from '../intake/options.ts'
+import { readOptions, type Translate } from '../intake/options.ts'
 import { keyOf } from '../keys.ts'
 import { quotaOf } from '../limits.ts'
 import { type ImageName, imageId } from '../name.ts'
@@ -13,21 +14,31 @@ import { type Staged, stage } from '../stage.ts'
 import type { Deps } from './deps.ts'
 
 /** An image that has been stored. */
-export interface Stored {
+export interface Uploaded {
   readonly name: ImageName
   /** Bytes. */
   readonly size: number
   readonly header: Header
-}
-
-export interface Uploaded extends Stored {
   /** The copy that was asked for, or the image itself where it is as wanted; undefined if none was asked for. */
-  readonly fitted: Stored | undefined
+  readonly fitted?: Uploaded | undefined
 }
 
-/** Stages what came in and makes it public, with a copy if one is asked for, whichever way it came. Sets the headers that every such answer has. */
+export interface Upload {
+  readonly request: FastifyRequest
+  readonly reply: FastifyReply
+  readonly incoming: Incoming
+  /** Another way to ask for a lifetime. */
+  readonly translate?: Translate | undefined
+  /** Whether a copy can be asked for. */
+  readonly mayCopy?: boolean
+}
+
+/**
+ * Stages what came in and makes it public, with a copy if one is asked for, whichever way it came. Sets the headers that every such answer
+ * has.
+ */
 export async function takeUpload(
-  { request, reply, incoming }: { request: FastifyRequest; reply: FastifyReply; incoming: Incoming },
+  { request, reply, incoming, translate, mayCopy = false }: Upload,
   { config, store, spool, usage, secret, now, deleteUrlOf, fitter }: Deps,
 ): Promise<Uploaded> {
   using _place = holdPlace(request)
@@ -35,30 +46,39 @@ export async function takeUpload(
   const { maxFileSize, maxPixels } = config
   await using staged = await stage(incoming.body, { spool, digest: store.digest, maxFileSize, maxPixels })
   request.taken = staged.size
-  const { lifetime, copy: wanted } = readOptions(request, incoming.fields, config)
+  const { lifetime } = readOptions(request, incoming.fields, config, translate)
   const key = keyOf(request)
+  const wanted = mayCopy ? readCopy(request, incoming.fields) : undefined
   await using copy =
     wanted && (await whileClientWaits(request.raw, fitter.make(staged, wanted, { keyId: key.id, signal })))
-  const published = publishTogether(copy ? [staged, copy] : [staged], {
+  const images = copy ? [staged, copy] : [staged]
+  const quota = quotaOf(key, config)
+  const published = publishTogether(images, {
     ...{ store, usage, secret, keyId: key.id, lifetime, signal },
-    quota: quotaOf(key, config),
+    // The first waits until the last is stored.
+    quota: { ...quota, hold: quota.hold * images.length },
     now: now(),
   })
   const [name, nameOfCopy] = (await whileClientWaits(request.raw, published)) as [ImageName, ImageName?]
-  reply.headers({
+  reply.headers(uploadHeaders(name, deleteUrlOf))
+  const image = storedAs(name, staged)
+  const fitted = copy && nameOfCopy ? storedAs(nameOfCopy, copy) : image
+  return wanted ? { ...image, fitted } : image
+}
+
+function storedAs(name: ImageName, { size, header }: Staged): Uploaded {
+  return { name, size, header }
+}
+
+/** What the answer to an upload of one image says in its headers. */
+export function uploadHeaders(name: ImageName, deleteUrlOf: Deps['deleteUrlOf']): Record<string, string> {
+  return {
     'x-layover-id': imageId(name),
     'x-layover-expires-at': Number.isFinite(name.expires)
       ? new Date(name.expires * 1000).toISOString()
       : 'never',
     'x-layover-delete-url': deleteUrlOf(name),
-  })
-  const image = storedAs(name, staged)
-  const fitted = copy && nameOfCopy ? storedAs(nameOfCopy, copy) : image
-  return { ...image, fitted: wanted && fitted }
-}
-
-function storedAs(name: ImageName, { size, header }: Staged): Stored {
-  return { name, size, header }
+  }
 }
 
 /** Aborted when the client leaves before its answer: nobody would ever know an image's name, or read a list. */

@@ -62,6 +62,7 @@ test('nothing needs to be set', () => {
     redisUrl: undefined,
     trustProxy: undefined,
     page: 'on',
+    adapters: [],
     corsOrigin: undefined,
     uploadTimeout: 300,
     minUploadRate: 1024,
@@ -84,6 +85,23 @@ test('nobody can change it afterwards', () => {
   const config = loadConfig({ API_KEYS: `ci:${GOOD_KEY}` })
   expect(Object.isFrozen(config)).toBe(true)
   expect(() => Object.assign(config, { port: 1 })).toThrow(TypeError)
+})
+
+describe('ADAPTERS', () => {
+  test.each([
+    ['picgo', ['picgo']],
+    [' lsky , plain,lsky', ['lsky', 'plain']],
+    ['all', ['chevereto', 'lsky', 'picgo', 'plain']],
+  ])('can be "%s"', (text, adapters) => {
+    expect(loadConfig({ ADAPTERS: text }).adapters).toEqual(adapters)
+  })
+
+  test.each(['imgur', 'picgo,', 'PicGo', 'all,picgo', 'constructor'])(
+    'cannot be "%s", and the fault lists the good ones',
+    (text) => {
+      expect(faultsOf({ ADAPTERS: text }).message).toMatch(/ADAPTERS: .*chevereto, lsky, picgo, plain/)
+    },
+  )
 })
 
 describe('quantities', () => {
