@@ -35,6 +35,7 @@ import { logAtEnd } from './request-log.ts'
 import { apiUpload } from './routes/api-upload.ts'
 import { deleteLinks } from './routes/delete-link.ts'
 import type { Deps } from './routes/deps.ts'
+import { fetches } from './routes/fetches.ts'
 import { files } from './routes/files.ts'
 import { forModels } from './routes/for-models.ts'
 import { images } from './routes/images.ts'
@@ -161,8 +162,14 @@ export async function buildApp({
     files(uploads, deps, mayEnter, doors)
     ownFiles(uploads, deps, mayEnter, doors)
     forModels(uploads, deps, mayEnter)
+    fetches(uploads, deps, mayEnter)
     presigned(uploads, deps, mayEnter, doors)
     adapters({ app: uploads, deps, enter, doors })
+    const { upstreamUrl } = config.vision
+    if (upstreamUrl === undefined) return
+    // What takes no time at the start where it is not wanted.
+    const { relay } = await import('./vision/relay.ts')
+    relay(uploads, deps, { mayEnter: enter(['x-api-key']), base: () => base, upstreamUrl })
   })
   images(app, deps)
   deleteLinks(app, deps)

@@ -246,6 +246,14 @@ export function apiKeys(text: string, context: z.RefinementCtx) {
   return keys
 }
 
+/** A key of another server, as it can stand in a header. */
+export function bearer(text: string, context: z.RefinementCtx): string {
+  // It is not repeated.
+  return /^[\x21-\x7e]+$/.test(text)
+    ? text
+    : refuse(context, 'has spaces or characters that no header can hold')
+}
+
 function refuse(context: z.RefinementCtx, message: string): never {
   context.addIssue({ code: 'custom', message })
   return z.NEVER

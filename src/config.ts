@@ -5,6 +5,7 @@ import {
   addressOrOff,
   allowances,
   apiKeys,
+  bearer,
   bucketName,
   count,
   DURATION_UNITS,
@@ -79,6 +80,13 @@ const variables = z.object({
   FIT_WORKERS: z.string().default('2').transform(count),
   FIT_TIMEOUT: z.string().default('20s').transform(timer),
   FIT_MEMORY: z.string().default('512MB').transform(quantity(SIZE_UNITS)),
+  VISION_UPSTREAM_URL: z.string().transform(publicUrl).optional(),
+  VISION_UPSTREAM_KEY: z.string().transform(bearer).optional(),
+  VISION_IMAGES: z.enum(['inline', 'url']).default('inline'),
+  VISION_REHOST: z.enum(['on', 'off']).default('off'),
+  VISION_TIMEOUT: z.string().default('5m').transform(timer),
+  VISION_MAX_BODY: z.string().default('128MB').transform(quantity(SIZE_UNITS)),
+  VISION_MAX_CONCURRENT: z.string().default('64').transform(count),
   QUOTA: z
     .string()
     .default('0')
@@ -88,6 +96,7 @@ const variables = z.object({
   REDIS_URL: z.string().transform(redisUrl).optional(),
   TRUST_PROXY: z.string().transform(proxies).optional(),
   PAGE: z.enum(['on', 'off']).default('on'),
+  RECEIPTS: z.enum(['on', 'off']).default('on'),
   ADAPTERS: z.string().transform(adapterNames).optional(),
   CORS_ORIGIN: z.string().transform(origins).optional(),
   UPLOAD_TIMEOUT: z.string().default('5m').transform(timer),
@@ -152,11 +161,24 @@ function contradictions(given: Readonly<Record<string, unknown>>): string[] {
     ...(given.API_KEYS !== undefined && given.AUTH_UPSTREAM_URL !== undefined
       ? ['AUTH_UPSTREAM_URL: cannot be used with API_KEYS; set one of them']
       : []),
+    ...(given.VISION_REHOST === 'on' && given.URL_FETCH === 'off'
+      ? ['VISION_REHOST: cannot be on with URL_FETCH=off, which fetches nothing from elsewhere']
+      : []),
+    ...(isOwnAddress(given.VISION_UPSTREAM_URL, given.PUBLIC_URL)
+      ? ['VISION_UPSTREAM_URL: is this server’s own address (PUBLIC_URL), so that it would ask itself']
+      : []),
     ...(given.STORE === 'memory' && workersIn(given) > 1
       ? ['WORKERS: must be 1 with STORE=memory, which is each process’s own']
       : []),
     ...(given.STORE === 's3' ? [...missingForS3(given), ...overlapOfPrefixes(given)] : []),
   ]
+}
+
+function isOwnAddress(upstream: unknown, own: unknown): boolean {
+  const address = (text: unknown) =>
+    typeof text === 'string' ? URL.parse(text)?.href.replace(/\/*$/, '/') : undefined
+  const [asked, base] = [address(upstream), address(own)]
+  return asked !== undefined && (asked === base || asked === `${base}v1/`)
 }
 
 function workersIn(given: Readonly<Record<string, unknown>>): number {
@@ -277,6 +299,22 @@ function toConfig(values: Values) {
       /** Bytes for each. */
       memory: values.FIT_MEMORY,
     },
+    /** Calls of a model that are passed on. */
+    vision: {
+      /** Without a trailing slash; unset means that none are. */
+      upstreamUrl: values.VISION_UPSTREAM_URL,
+      /** Unset means the caller's own. */
+      upstreamKey: values.VISION_UPSTREAM_KEY,
+      images: values.VISION_IMAGES,
+      /** Whether images of other servers are fetched, too. */
+      rehost: values.VISION_REHOST === 'on',
+      /** Seconds until an answer must begin, and from one piece of it to the next. */
+      timeout: values.VISION_TIMEOUT,
+      /** Bytes of a request, with its images. */
+      maxBody: values.VISION_MAX_BODY,
+      /** Calls at once; 0 for any number. */
+      maxConcurrent: values.VISION_MAX_CONCURRENT,
+    },
     /** Bytes that a key may upload within `quotaWindow` seconds; 0 for any number. */
     quota: values.QUOTA,
     quotaWindow: values.QUOTA_WINDOW,
@@ -288,6 +326,8 @@ function toConfig(values: Values) {
     trustProxy: values.TRUST_PROXY,
     /** Whether there are pages for people with a browser. */
     page: values.PAGE,
+    /** Whether it is noted who fetches images. */
+    receipts: values.RECEIPTS === 'on',
     /** Programs whose clients are served in their own way. */
     adapters: values.ADAPTERS ?? [],
     /** Origins whose pages may use the API; `*` for all, unset for none. */

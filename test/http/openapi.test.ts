@@ -134,6 +134,16 @@ const calls: Record<string, { status?: number; call: () => Promise<Response> }[]
   ],
   getUpload: [{ call: async () => askWithKey(`${FILES}/${(await image()).id}`) }],
   deleteUpload: [{ call: async () => askWithKey(`${FILES}/${(await image()).id}`, { method: 'DELETE' }) }],
+  listFetches: [
+    { call: async () => askWithKey(`${FILES}/${(await image()).id}/fetches`) },
+    {
+      call: async () => {
+        const { id, path } = await image()
+        await (await ask(path)).arrayBuffer()
+        return askWithKey(`${FILES}/${id}/fetches`)
+      },
+    },
+  ],
   getUsage: [{ call: () => askWithKey('/v1/files/usage') }],
   getImage: [
     { call: async () => ask((await image()).path) },
