@@ -19,21 +19,13 @@ export interface PublishOptions {
 }
 
 /**
- * Makes a staged image public under a name of its own.
+ * Makes staged images public, each under a name of its own: all of them or none, and in one piece for the quota. Answers with their names, in
+ * their order.
  *
- * When it resolves, the image is durable, can be read under the name, and counts for its key's quota. Rejects with a `Problem` if
+ * When it resolves, each is durable, can be read under its name, and counts for its key's quota. Rejects with a `Problem` if
  * the quota does not allow it, with the store's or the usage's error, or with the signal's reason, and then has left nothing.
  */
-export async function publish(staged: Staged, options: PublishOptions): Promise<ImageName> {
-  const [name] = await publishTogether([staged], options)
-  return name as ImageName
-}
-
-/** The same for several images at once: all of them or none, and in one piece for the quota. Answers with their names, in their order. */
-export async function publishTogether(
-  images: readonly Staged[],
-  options: PublishOptions,
-): Promise<ImageName[]> {
+export async function publish(images: readonly Staged[], options: PublishOptions): Promise<ImageName[]> {
   const { names, keep, undo } = await putTogether(images, options)
   try {
     // What cannot be counted is not kept, nor what nobody will know of.

@@ -1,9 +1,10 @@
-import { pipeline, type Readable, Transform } from 'node:stream'
+import { PassThrough, pipeline, type Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest, onRequestAsyncHookHandler } from 'fastify'
 import { whileClientWaits } from '../connection.ts'
 import { problem } from '../errors.ts'
 import { FORMATS } from '../formats.ts'
 import { type ImageName, imageId, isExpired } from '../name.ts'
+import { encoded, encodedSize } from '../vision/base64-encoder.ts'
 import { explainCompatibility } from '../vision/compatibility.ts'
 import type { Deps } from './deps.ts'
 import {
@@ -77,31 +78,15 @@ function sendDataUrl(
   reply
     .type(wantsText ? 'text/plain; charset=utf-8' : 'application/json; charset=utf-8')
     .headers({ 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' })
-    .header('content-length', before.length + 4 * Math.ceil(size / 3) + end.length)
+    .header('content-length', before.length + encodedSize(size) + end.length)
   if (body === undefined) return reply.send('')
-  const encoder = base64Between(before, end)
+  async function* between(pieces: AsyncIterable<Buffer>): AsyncGenerator<string> {
+    yield before
+    yield* encoded(pieces)
+    yield end
+  }
   // Whichever of them ends, ends the other: a client that leaves, or a store that fails.
-  pipeline(body, encoder, () => {})
-  return reply.send(encoder)
-}
-
-/** Turns bytes into base64 as they come, with text before and behind. Holds no more than a piece. */
-function base64Between(before: string, end: string): Transform {
-  let rest = Buffer.of()
-  let start = before
-  return new Transform({
-    transform(chunk: Buffer, _encoding, done) {
-      const bytes = rest.length === 0 ? chunk : Buffer.concat([rest, chunk])
-      // Three bytes are four characters; what is left over goes with the next.
-      const whole = bytes.length - (bytes.length % 3)
-      rest = Buffer.from(bytes.subarray(whole))
-      done(null, start + bytes.toString('base64', 0, whole))
-      start = ''
-    },
-    flush(done) {
-      done(null, start + rest.toString('base64') + end)
-    },
-  })
+  return reply.send(pipeline(body, between, new PassThrough(), () => {}))
 }
 
 const common = { tags: ['Files'], params: ID_PARAM }

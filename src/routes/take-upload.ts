@@ -9,7 +9,7 @@ import { readOptions, type Translate } from '../intake/options.ts'
 import { keyOf } from '../keys.ts'
 import { quotaOf } from '../limits.ts'
 import { type ImageName, imageId } from '../name.ts'
-import { publishTogether } from '../publish.ts'
+import { publish } from '../publish.ts'
 import { type Staged, stage } from '../stage.ts'
 import type { Deps } from './deps.ts'
 
@@ -53,7 +53,7 @@ export async function takeUpload(
     wanted && (await whileClientWaits(request.raw, fitter.make(staged, wanted, { keyId: key.id, signal })))
   const images = copy ? [staged, copy] : [staged]
   const quota = quotaOf(key, config)
-  const published = publishTogether(images, {
+  const published = publish(images, {
     ...{ store, usage, secret, keyId: key.id, lifetime, signal },
     // The first waits until the last is stored.
     quota: { ...quota, hold: quota.hold * images.length },
