@@ -5,10 +5,11 @@ import { installedS3 } from './test/support/s3-servers.ts'
 const ON_S3 = ['test/store/s3.test.ts', 'test/store/s3-links.test.ts', 'test/{http,wire,e2e}/**/*.test.ts']
 /** Tests that bring a store of their own, or are about what comes before one is asked. */
 const NOT_ON_S3 = [
-  'test/http/{cors,docs-page,forwarded,openapi-adapters,url-hostile,url-origins,vision-openapi}.test.ts',
+  'test/http/{clients-page,cors,docs-page,forwarded,openapi-adapters,page,url-hostile,url-origins}.test.ts',
+  'test/http/vision-openapi.test.ts',
   'test/wire/{admission,framing,pace,pipelining,protocol}.test.ts',
-  'test/e2e/{bench,cost,documents,fetchers,log-reader,proxy-variables,receipts,uncaught}.test.ts',
-  'test/e2e/{vision-clients,vision-memory}.test.ts',
+  'test/e2e/{bench,clients-apps,clients-picgo,cost,documents,fetchers,log-reader}.test.ts',
+  'test/e2e/{proxy-variables,receipts,uncaught,vision-clients,vision-memory}.test.ts',
   'test/wire/links-trouble.test.ts',
   'test/wire/vision-trouble.test.ts',
   'test/wire/store-trouble.test.ts',
@@ -22,6 +23,7 @@ export default defineConfig({
   test: {
     testTimeout: 30_000,
     hookTimeout: 30_000,
+    expect: { poll: { timeout: 10_000 } },
     // CI counts what ran.
     reporters: process.env.CI ? ['default', ['json', { outputFile: 'test-results.json' }]] : ['default'],
     projects: [

@@ -33,6 +33,7 @@ import { openPresign } from './presign.ts'
 import { problemTextFor } from './problem-text.ts'
 import { logAtEnd } from './request-log.ts'
 import { apiUpload } from './routes/api-upload.ts'
+import { clients } from './routes/clients.ts'
 import { deleteLinks } from './routes/delete-link.ts'
 import type { Deps } from './routes/deps.ts'
 import { fetches } from './routes/fetches.ts'
@@ -175,6 +176,7 @@ export async function buildApp({
   deleteLinks(app, deps)
   system(app, deps)
   page(app, deps)
+  clients(app, { ...deps, serverUrl: () => base })
   return app
 }
 

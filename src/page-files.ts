@@ -9,8 +9,10 @@ export interface PageFile {
   readonly bytes: Buffer
   /** The same for those that take gzip. */
   readonly gzipped: Buffer
-  /** Strong, with its quotes; of what is not compressed. */
+  /** Strong, with its quotes. */
   readonly etag: string
+  /** That of the gzipped bytes, which is another, as they are others (RFC 9110, section 8.8.3.3). */
+  readonly gzippedEtag: string
 }
 
 const TYPES: Readonly<Record<string, string>> = {
@@ -30,6 +32,7 @@ export function readPageFiles(folder = join(import.meta.dirname, 'page')): Reado
 
 /** What is sent of a file, or of a page that was put together. */
 export function pageFile(type: string, bytes: Buffer): PageFile {
-  const etag = `"${createHash('sha256').update(bytes).digest('base64url').slice(0, 22)}"`
-  return { type, bytes, gzipped: gzipSync(bytes, { level: 9 }), etag }
+  const digest = createHash('sha256').update(bytes).digest('base64url').slice(0, 22)
+  const gzipped = gzipSync(bytes, { level: 9 })
+  return { type, bytes, gzipped, etag: `"${digest}"`, gzippedEtag: `"${digest}-gzip"` }
 }

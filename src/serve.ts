@@ -95,7 +95,7 @@ function failsPrecondition(headers: IncomingHttpHeaders, etag: string, modified:
 /** If-None-Match, by weak comparison, and, without it, If-Modified-Since (13.1.2, 13.1.3). */
 function isUnchanged(headers: IncomingHttpHeaders, etag: string, modified: number): boolean {
   const noneMatch = headers['if-none-match']
-  if (noneMatch !== undefined) return listsTag(noneMatch.replaceAll('W/', ''), etag)
+  if (noneMatch !== undefined) return listsWeakly(noneMatch, etag)
   const since = seconds(headers['if-modified-since'])
   return since !== undefined && modified <= since
 }
@@ -105,6 +105,11 @@ function rangeApplies(headers: IncomingHttpHeaders, etag: string, modified: numb
   const validator = headers['if-range']
   if (validator === undefined || Array.isArray(validator)) return validator === undefined
   return validator === etag || seconds(validator) === modified
+}
+
+/** Whether an If-None-Match names an entity tag, which has its quotes and is strong. */
+export function listsWeakly(noneMatch: string, etag: string): boolean {
+  return listsTag(noneMatch.replaceAll('W/', ''), etag)
 }
 
 function listsTag(list: string, etag: string): boolean {

@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { problem } from '../errors.ts'
 import { type PageFile, readPageFiles } from '../page-files.ts'
+import { listsWeakly } from '../serve.ts'
 import type { Deps } from './deps.ts'
 import { HIDDEN } from './describe.ts'
 import { refuseOtherMethods } from './other-methods.ts'
@@ -34,6 +35,9 @@ const CSP = [
   "base-uri 'none'",
   "form-action 'none'",
   "frame-ancestors 'none'",
+  // No script can make markup of text, whatever it does.
+  "require-trusted-types-for 'script'",
+  "trusted-types 'none'",
 ].join('; ')
 
 /** Answers with a page, or one of its files; with 304 if the browser has it. */
@@ -45,11 +49,21 @@ export function sendPage(file: PageFile, { headers }: FastifyRequest, reply: Fas
     'x-content-type-options': 'nosniff',
     'x-robots-tag': 'noindex',
     vary: 'Accept-Encoding',
-    etag: file.etag,
   })
-  if (headers['if-none-match'] === file.etag) return reply.code(304).send()
+  const isGzipped = takesGzip(headers['accept-encoding'])
+  const etag = isGzipped ? file.gzippedEtag : file.etag
+  reply.header('etag', etag)
+  const { 'if-none-match': noneMatch } = headers
+  if (noneMatch !== undefined && listsWeakly(noneMatch, etag)) return reply.code(304).send()
   reply.type(file.type)
-  const takesGzip = /\bgzip\b/.test(String(headers['accept-encoding'] ?? ''))
-  if (!takesGzip) return reply.send(file.bytes)
+  if (!isGzipped) return reply.send(file.bytes)
   return reply.header('content-encoding', 'gzip').send(file.gzipped)
+}
+
+/** Whether gzip is named, and not with `q=0`, which refuses it (RFC 9110, section 12.4.2). */
+function takesGzip(acceptEncoding: string | string[] | undefined): boolean {
+  const [, weight = ''] = /(?:^|,)\s*gzip\s*(?:;\s*q=([\d.]+)\s*)?(?:,|$)/i.exec(
+    String(acceptEncoding ?? ''),
+  ) ?? [null, '0']
+  return weight === '' || Number(weight) > 0
 }

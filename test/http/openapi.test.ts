@@ -169,6 +169,15 @@ const calls: Record<string, { status?: number; call: () => Promise<Response> }[]
     { status: 404, call: () => ask('/delete/x', { method: 'POST' }) },
   ],
   deleteByLinkAtOnce: [{ call: async () => ask((await image()).deletePath, { method: 'DELETE' }) }],
+  listClients: [
+    { call: () => ask('/clients') },
+    { call: () => ask('/clients?lang=zh', { headers: { accept: 'text/html' } }) },
+  ],
+  getClientFile: [
+    { call: () => ask('/clients/sharex/layover.sxcu') },
+    { call: () => ask('/clients/python/layover.py') },
+    { status: 404, call: () => ask('/clients/sharex/other') },
+  ],
   getRobots: [{ call: () => ask('/robots.txt') }],
   getHealth: [{ call: () => ask('/healthz') }],
   getReadiness: [{ call: () => ask('/readyz') }],
@@ -192,7 +201,8 @@ describe('/openapi.json', () => {
     const routes = app.routes()
     expect([...listed].filter((route) => !routes.includes(route))).toEqual([])
     const others = routes.filter((route) => !listed.has(route) && !listed.has(route.replace(/^HEAD/, 'GET')))
-    for (const route of others.filter((route) => !/ \/(docs(\/|$)|openapi\.json$)/.test(route))) {
+    const pages = / \/(docs(\/|$)|openapi\.json$)|^(GET|HEAD) \/(page\/:file)?$/
+    for (const route of others.filter((route) => !pages.test(route))) {
       const [method = '', path = ''] = route.split(' ')
       // Where pages of other origins are let in, OPTIONS belongs to them.
       if (method === 'OPTIONS') continue
