@@ -42,7 +42,7 @@ let origin: Origin
 let server: ServerProcess
 beforeAll(async () => {
   origin = await startOrigin((_request, response) => void response.end(fixture('photo.jpg')))
-  server = await startServer({ env: { URL_FETCH_ALLOW: `127.0.0.1:${origin.port}` } })
+  server = await startServer({ env: { URL_FETCH_ALLOW: `127.0.0.1:${origin.port}`, ADAPTERS: 'all' } })
 })
 afterAll(async () => {
   await server[Symbol.asyncDispose]()
@@ -83,6 +83,7 @@ async function openDesk() {
   const folder = await mkdtemp(join(tmpdir(), 'layover-desk-'))
   for (const name of ['package.json', 'src', 'node_modules', 'docs', 'deploy'])
     if (existsSync(join(root, name))) await symlink(join(root, name), join(folder, name))
+  await symlink(server.dataDir, join(folder, 'data'))
   for (const name of ['photo.jpg', 'photo.png']) await copyFile(pathOfFixture(name), join(folder, name))
   const { size } = await stat(join(folder, 'photo.png'))
   /** What the answers so far have said, as variables: a block may go on with `$id` or `$upload_url`. */
