@@ -144,7 +144,8 @@ function shownAnswers({ language, text, line }: Block, next: Block | undefined):
 }
 
 function jsonIn(text: string): object[] {
-  return text.split('\n').flatMap((line) => (/^\{.*\}$/.test(line) ? [JSON.parse(line)] : []))
+  // The answers of two curls stand side by side.
+  return text.replaceAll('}{', '}\n{').split('\n').flatMap((line) => (/^\{.*\}$/.test(line) ? [JSON.parse(line)] : []))
 }
 
 /** The names of members, and the kinds of what they hold: values differ each time. */
