@@ -7,12 +7,14 @@ COPY package.json package-lock.json ./
 RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund
 COPY src ./src
 # A clone made under a strict umask has files that only its owner can read.
-RUN chmod -R a+rX .
+RUN chmod -R a+rX . && chmod a+x src/cli.ts
 
 FROM ${NODE_IMAGE}
 ENV NODE_ENV=production DATA_DIR=/data HOST=0.0.0.0 PORT=8080
 WORKDIR /app
 COPY --from=build /app ./
+# `docker compose exec layover layover …`
+RUN ln -s /app/src/cli.ts /usr/local/bin/layover
 # A new named volume takes its owner from here. Numbers, so that no base image needs to know a name for them.
 RUN mkdir -p /data && chown 1000:1000 /data
 VOLUME /data

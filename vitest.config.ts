@@ -5,10 +5,14 @@ import { installedS3 } from './test/support/s3-servers.ts'
 const ON_S3 = ['test/store/s3.test.ts', 'test/store/s3-links.test.ts', 'test/{http,wire,e2e}/**/*.test.ts']
 /** Tests that bring a store of their own, or are about what comes before one is asked. */
 const NOT_ON_S3 = [
-  'test/http/{cors,docs-page,openapi-adapters,forwarded,page,url-hostile,url-origins}.test.ts',
+  'test/http/{clients-page,cors,docs-page,forwarded,openapi-adapters,page,url-hostile,url-origins}.test.ts',
+  'test/http/vision-openapi.test.ts',
   'test/wire/{admission,framing,pace,pipelining,protocol}.test.ts',
-  'test/e2e/{bench,cost,documents,log-reader,proxy-variables,uncaught}.test.ts',
+  'test/e2e/command-{help,terminal,upload}.test.ts',
+  'test/e2e/{bench,clients-apps,clients-picgo,cost,documents,fetchers,log-reader}.test.ts',
+  'test/e2e/{proxy-variables,receipts,uncaught,vision-clients,vision-memory}.test.ts',
   'test/wire/links-trouble.test.ts',
+  'test/wire/vision-trouble.test.ts',
   'test/wire/store-trouble.test.ts',
   'test/wire/s3-trouble.test.ts',
   'test/wire/multipart-splits.test.ts',

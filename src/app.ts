@@ -33,8 +33,10 @@ import { openPresign } from './presign.ts'
 import { problemTextFor } from './problem-text.ts'
 import { logAtEnd } from './request-log.ts'
 import { apiUpload } from './routes/api-upload.ts'
+import { clients } from './routes/clients.ts'
 import { deleteLinks } from './routes/delete-link.ts'
 import type { Deps } from './routes/deps.ts'
+import { fetches } from './routes/fetches.ts'
 import { files } from './routes/files.ts'
 import { images } from './routes/images.ts'
 import { ownFiles } from './routes/own-files.ts'
@@ -156,13 +158,20 @@ export async function buildApp({
     apiUpload(uploads, deps, mayEnter, doors)
     files(uploads, deps, mayEnter, doors)
     ownFiles(uploads, deps, mayEnter, doors)
+    fetches(uploads, deps, mayEnter)
     presigned(uploads, deps, mayEnter, doors)
     adapters({ app: uploads, deps, enter, doors })
+    const { upstreamUrl } = config.vision
+    if (upstreamUrl === undefined) return
+    // What takes no time at the start where it is not wanted.
+    const { relay } = await import('./vision/relay.ts')
+    relay(uploads, deps, { mayEnter: enter(['x-api-key']), base: () => base, upstreamUrl })
   })
   images(app, deps)
   deleteLinks(app, deps)
   system(app, deps)
   page(app, deps)
+  clients(app, { ...deps, serverUrl: () => base })
   return app
 }
 

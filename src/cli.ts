@@ -1,65 +1,25 @@
 #!/usr/bin/env node
-import { CommandLineError, SYNOPSIS } from './command-line.ts'
-import { ConfigError, loadConfig, readDotEnv } from './config.ts'
-import { doctor } from './doctor.ts'
-import { keysCommand } from './keys/command.ts'
+import { CommanderError } from 'commander'
+import { layover } from './command/program.ts'
 
 /**
- * `layover keys …`: makes, lists and revokes the keys below DATA_DIR, which a running server takes over by itself. `layover doctor`: says
- * what is wrong with a server and its surroundings.
+ * `layover …`. Ends with 0 if all is well, 1 if it could not be done, 2 if it was not understood. Each command loads what it needs itself,
+ * so that none waits for another's libraries.
  */
 
-async function run([command, ...args]: readonly string[]): Promise<void> {
-  if (command === undefined || command === '--help' || args.includes('--help')) {
-    process.stdout.write(SYNOPSIS)
-    return
-  }
-  if (command === 'doctor' && args.length === 0) return diagnose()
-  if (command === 'doctor') throw new CommandLineError(`doctor takes nothing more: ${args.join(' ')}`)
-  if (command !== 'keys') throw new CommandLineError(`no such command: ${command}`)
-  readDotEnv()
-  await keysCommand(args, loadConfig(), {
-    result: (text) => process.stdout.write(text),
-    note: (text) => process.stderr.write(text),
-  })
-}
-
-async function diagnose(): Promise<void> {
-  const print = (line: string) => process.stdout.write(`${line}\n`)
-  // Whoever reads may leave, as `head` does; what was put into the store is taken out all the same.
-  process.stdout.on('error', () => {})
-  readDotEnv()
-  try {
-    const config = loadConfig()
-    print('✓ configuration: can be used')
-    const { LAYOVER_KEY: key } = process.env
-    const isWell = await doctor({ config, key: key || undefined, print })
-    process.exitCode = isWell ? 0 : 1
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error
-    print(
-      `✗ configuration: ${error.message
-        .split('\n')
-        .slice(1)
-        .map((line) => line.trim())
-        .join('; ')}`,
-    )
-    process.exitCode = 1
-  }
-  // What goes on after its time is of no use any more.
-  setTimeout(() => process.exit(), 1000).unref()
-}
-
-/** What the system says of the data folder needs no stack either. */
-function isExpected(error: unknown): boolean {
-  return error instanceof ConfigError || (error as NodeJS.ErrnoException).syscall !== undefined
+/** What was not understood, commander has said already. */
+async function explain(error: Error): Promise<number> {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
+  const { isExpected } = await import('./expected.ts')
+  // What the system says of a file needs no stack either.
+  const isClear = isExpected(error) || (error as NodeJS.ErrnoException).syscall !== undefined
+  process.stderr.write(`${isClear ? error.message : error.stack}\n`)
+  return 1
 }
 
 try {
-  await run(process.argv.slice(2))
+  const [, , ...args] = process.argv
+  await layover().parseAsync(args.length > 0 ? args : ['--help'], { from: 'user' })
 } catch (error) {
-  const { message, stack } = error as Error
-  if (error instanceof CommandLineError) process.stderr.write(`${message}\n${SYNOPSIS}`)
-  else process.stderr.write(`${isExpected(error) ? message : stack}\n`)
-  process.exitCode = error instanceof CommandLineError ? 2 : 1
+  process.exitCode = await explain(error as Error)
 }

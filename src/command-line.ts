@@ -1,12 +1,3 @@
-/** What `layover` can be told. */
-export const SYNOPSIS = `Usage:
-  layover keys create --name <name> [--expires 90d] [--quota 200MB] [--rate 100/1m] [--max-lifetime 24h]
-  layover keys list [--json]
-  layover keys revoke <name, last four characters, or beginning of the id>
-  layover doctor
-A value that begins with "-" goes after "=" or "--": --name=-x, revoke -- -x1Y.
-`
-
 /** The command was not understood; `message` says why. */
 export class CommandLineError extends Error {
   override name = 'CommandLineError'
@@ -17,4 +8,15 @@ export interface Output {
   readonly result: (text: string) => void
   /** For whoever looks on. */
   readonly note: (text: string) => void
+}
+
+/** Where output goes: results can be piped on, and notes are seen all the same. */
+export const output: Output = {
+  result: (text) => process.stdout.write(text),
+  note: (text) => process.stderr.write(text),
+}
+
+/** Ends the process soon, if something that is of no use any more keeps it up. */
+export function endSoon(): void {
+  setTimeout(() => process.exit(), 1000).unref()
 }

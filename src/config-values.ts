@@ -3,11 +3,11 @@ import { availableParallelism } from 'node:os'
 import ipaddr from 'ipaddr.js'
 import { z } from 'zod'
 import { LONGEST_LIFETIME } from './name.ts'
+import { DURATION_UNITS, SIZE_UNITS } from './units.ts'
 
 /** What the texts of settings mean. Each reader answers with the value, or adds an issue that says what to write. */
 
-export const SIZE_UNITS = { B: 1, KB: 1024, MB: 1024 ** 2, GB: 1024 ** 3 }
-export const DURATION_UNITS = { s: 1, m: 60, h: 3600, d: 86_400 }
+export { DURATION_UNITS, SIZE_UNITS }
 export const PIXEL_UNITS = { MP: 1e6 }
 
 /** Reads a whole number of the given units; a number alone is in none of them, and refused. */
@@ -244,6 +244,14 @@ export function apiKeys(text: string, context: z.RefinementCtx) {
   if (!isLong)
     return refuse(context, 'has a key of fewer than 16 characters; make one with: openssl rand -hex 24')
   return keys
+}
+
+/** A key of another server, as it can stand in a header. */
+export function bearer(text: string, context: z.RefinementCtx): string {
+  // It is not repeated.
+  return /^[\x21-\x7e]+$/.test(text)
+    ? text
+    : refuse(context, 'has spaces or characters that no header can hold')
 }
 
 function refuse(context: z.RefinementCtx, message: string): never {

@@ -5,6 +5,7 @@ import {
   addressOrOff,
   allowances,
   apiKeys,
+  bearer,
   bucketName,
   count,
   DURATION_UNITS,
@@ -27,6 +28,9 @@ import {
   workers,
   yesOrNo,
 } from './config-values.ts'
+import { DEFAULT_DATA_DIR } from './environment.ts'
+
+export { readDotEnv } from './environment.ts'
 
 /** Every environment variable that Layover reads, with its default. `.env.example` says what each is for. */
 const variables = z.object({
@@ -34,7 +38,7 @@ const variables = z.object({
   PORT: z.string().default('8080').transform(port),
   PUBLIC_URL: z.string().transform(publicUrl).optional(),
   UPLOAD_PATH: z.string().default('/uploads').transform(uploadPath),
-  DATA_DIR: z.string().default('./data'),
+  DATA_DIR: z.string().default(DEFAULT_DATA_DIR),
   SECRET: z.string().transform(secret).optional(),
   API_KEYS: z.string().transform(apiKeys).optional(),
   AUTH_UPSTREAM_URL: z.string().transform(publicUrl).optional(),
@@ -76,6 +80,13 @@ const variables = z.object({
   URL_FETCH: z.enum(['on', 'off']).default('on'),
   URL_FETCH_ALLOW: z.string().transform(allowances).optional(),
   URL_FETCH_TIMEOUT: z.string().default('20s').transform(timer),
+  VISION_UPSTREAM_URL: z.string().transform(publicUrl).optional(),
+  VISION_UPSTREAM_KEY: z.string().transform(bearer).optional(),
+  VISION_IMAGES: z.enum(['inline', 'url']).default('inline'),
+  VISION_REHOST: z.enum(['on', 'off']).default('off'),
+  VISION_TIMEOUT: z.string().default('5m').transform(timer),
+  VISION_MAX_BODY: z.string().default('128MB').transform(quantity(SIZE_UNITS)),
+  VISION_MAX_CONCURRENT: z.string().default('64').transform(count),
   QUOTA: z
     .string()
     .default('0')
@@ -85,6 +96,7 @@ const variables = z.object({
   REDIS_URL: z.string().transform(redisUrl).optional(),
   TRUST_PROXY: z.string().transform(proxies).optional(),
   PAGE: z.enum(['on', 'off']).default('on'),
+  RECEIPTS: z.enum(['on', 'off']).default('on'),
   ADAPTERS: z.string().transform(adapterNames).optional(),
   CORS_ORIGIN: z.string().transform(origins).optional(),
   UPLOAD_TIMEOUT: z.string().default('5m').transform(timer),
@@ -129,15 +141,6 @@ export function loadConfig(environment: Readonly<Record<string, string | undefin
   return Object.freeze(toConfig(read.data))
 }
 
-/** Takes variables from `.env`, if there is one, for what the environment itself does not set. */
-export function readDotEnv(): void {
-  try {
-    process.loadEnvFile()
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-  }
-}
-
 type Values = z.infer<typeof variables>
 
 /** What is wrong between variables that may each be right, whatever else is wrong. */
@@ -149,11 +152,24 @@ function contradictions(given: Readonly<Record<string, unknown>>): string[] {
     ...(given.API_KEYS !== undefined && given.AUTH_UPSTREAM_URL !== undefined
       ? ['AUTH_UPSTREAM_URL: cannot be used with API_KEYS; set one of them']
       : []),
+    ...(given.VISION_REHOST === 'on' && given.URL_FETCH === 'off'
+      ? ['VISION_REHOST: cannot be on with URL_FETCH=off, which fetches nothing from elsewhere']
+      : []),
+    ...(isOwnAddress(given.VISION_UPSTREAM_URL, given.PUBLIC_URL)
+      ? ['VISION_UPSTREAM_URL: is this server’s own address (PUBLIC_URL), so that it would ask itself']
+      : []),
     ...(given.STORE === 'memory' && workersIn(given) > 1
       ? ['WORKERS: must be 1 with STORE=memory, which is each process’s own']
       : []),
     ...(given.STORE === 's3' ? [...missingForS3(given), ...overlapOfPrefixes(given)] : []),
   ]
+}
+
+function isOwnAddress(upstream: unknown, own: unknown): boolean {
+  const address = (text: unknown) =>
+    typeof text === 'string' ? URL.parse(text)?.href.replace(/\/*$/, '/') : undefined
+  const [asked, base] = [address(upstream), address(own)]
+  return asked !== undefined && (asked === base || asked === `${base}v1/`)
 }
 
 function workersIn(given: Readonly<Record<string, unknown>>): number {
@@ -265,6 +281,22 @@ function toConfig(values: Values) {
       allow: values.URL_FETCH_ALLOW ?? [],
       timeout: values.URL_FETCH_TIMEOUT,
     },
+    /** Calls of a model that are passed on. */
+    vision: {
+      /** Without a trailing slash; unset means that none are. */
+      upstreamUrl: values.VISION_UPSTREAM_URL,
+      /** Unset means the caller's own. */
+      upstreamKey: values.VISION_UPSTREAM_KEY,
+      images: values.VISION_IMAGES,
+      /** Whether images of other servers are fetched, too. */
+      rehost: values.VISION_REHOST === 'on',
+      /** Seconds until an answer must begin, and from one piece of it to the next. */
+      timeout: values.VISION_TIMEOUT,
+      /** Bytes of a request, with its images. */
+      maxBody: values.VISION_MAX_BODY,
+      /** Calls at once; 0 for any number. */
+      maxConcurrent: values.VISION_MAX_CONCURRENT,
+    },
     /** Bytes that a key may upload within `quotaWindow` seconds; 0 for any number. */
     quota: values.QUOTA,
     quotaWindow: values.QUOTA_WINDOW,
@@ -276,6 +308,8 @@ function toConfig(values: Values) {
     trustProxy: values.TRUST_PROXY,
     /** Whether there are pages for people with a browser. */
     page: values.PAGE,
+    /** Whether it is noted who fetches images. */
+    receipts: values.RECEIPTS === 'on',
     /** Programs whose clients are served in their own way. */
     adapters: values.ADAPTERS ?? [],
     /** Origins whose pages may use the API; `*` for all, unset for none. */

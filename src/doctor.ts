@@ -1,7 +1,7 @@
-import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Config } from './config.ts'
 import { makeFolder } from './data-file.ts'
+import { becomeOwnerOf } from './data-owner.ts'
 import { fetchLines } from './doctor/fetching.ts'
 import { publicBase, reachVerdict, serverVerdict } from './doctor/server.ts'
 import {
@@ -99,7 +99,7 @@ async function lookFromOutside({ config, key, store, report }: Outside): Promise
 /** Opens the data folder as a start does, and makes it if it is missing, but not as root. */
 async function openFolder({ dataDir, uploadTimeout }: Config, minFree: number): Promise<Spool> {
   try {
-    await becomeOwnerOf(dataDir)
+    await becomeOwnerOf(dataDir).catch(explainMissing)
     await makeFolder(dataDir)
     return await openSpool({ dir: join(dataDir, 'tmp'), minFree, maxAge: 2 * uploadTimeout })
   } catch (error) {
@@ -111,20 +111,10 @@ async function openFolder({ dataDir, uploadTimeout }: Config, minFree: number): 
   }
 }
 
-/**
- * Root makes what the server could not read; and it finds nothing wrong with permissions. Where there is no folder yet, nobody can tell
- * as whom the server will run, and a folder of root's would keep it from its first start.
- */
-async function becomeOwnerOf(folder: string): Promise<void> {
-  if (process.getuid?.() !== 0) return
-  const { uid, gid } = await stat(folder).catch((error) => {
-    if (error.code !== 'ENOENT') throw error
-    throw new Finding(
-      `DATA_DIR: ${folder} is missing, and is not made as root: start the server, which makes it, or set DATA_DIR to the server’s`,
-    )
-  })
-  if (uid === 0) return
-  process.setgroups?.([])
-  process.setgid?.(gid)
-  process.setuid?.(uid)
+/** Where there is no folder yet, nobody can tell as whom the server will run, and a folder of root's would keep it from its first start. */
+function explainMissing(error: NodeJS.ErrnoException): never {
+  if (error.code !== 'ENOENT') throw error
+  throw new Finding(
+    `DATA_DIR: ${error.path} is missing, and is not made as root: start the server, which makes it, or set DATA_DIR to the server’s`,
+  )
 }

@@ -206,6 +206,57 @@ export const ERRORS = {
       'What the URL leads to is no JPEG, PNG, GIF or WebP image. It may be a page around the image, or one that asks ' +
       'for a login or a Referer: open the URL in a private window, and use the address of the image alone.',
   ),
+  vision_image_expired: entry(
+    400,
+    (detail: { image: string; expires: string }) =>
+      `${detail.image} expired at ${detail.expires}. Upload it again, and send its new URL.`,
+  ),
+  vision_image_unknown: entry(
+    400,
+    (detail: { image: string }) =>
+      `${detail.image} is not on this server: it was never here or has been deleted. Upload it, and send its URL.`,
+  ),
+  vision_image_unreachable: entry(
+    400,
+    (detail: { image: string; reason: string }) =>
+      `${detail.image} cannot be fetched. ${detail.reason} Or upload the image, or send it as a data URL.`,
+  ),
+  vision_image_not_an_image: entry(
+    400,
+    (detail: { image: string }) =>
+      `${detail.image} is no JPEG, PNG, GIF or WebP: its bytes are something else, whatever its name or type says. ` +
+      'Send the image itself, in one of these formats.',
+  ),
+  vision_image_invalid: entry(
+    400,
+    (detail: { image: string; reason: string }) =>
+      `${detail.image} cannot be read. ${detail.reason} Make it anew, and send it again.`,
+  ),
+  vision_image_too_large: entry(
+    400,
+    (detail: { image: string; reason: string }) =>
+      `${detail.image} is too large. ${detail.reason} Make it smaller, and send it again.`,
+  ),
+  vision_too_many_images: entry(
+    400,
+    (detail: { limit: number }) =>
+      `The request has too many images: at most ${detail.limit} are taken. Leave out older ones.`,
+  ),
+  vision_body_too_large: entry(
+    413,
+    (detail: { limit: number }) =>
+      `The request, with its images, is too large: at most ${detail.limit} bytes are passed on. ` +
+      'Send fewer or smaller images, or upload them first and send their URLs.',
+  ),
+  vision_upstream_unreachable: entry(
+    502,
+    (detail: { reason: string }) =>
+      `The model’s server cannot be used: ${detail.reason}. Try again, or tell the operator of this server.`,
+  ),
+  vision_upstream_timeout: entry(
+    504,
+    () => 'The model’s server took too long to begin its answer. Try again, or with a smaller request.',
+  ),
   expires_in_invalid: entry(
     400,
     (detail: { limit: number }) =>

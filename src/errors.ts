@@ -68,6 +68,24 @@ export function asErrorObject({ message, status, code }: Problem) {
   return { error: { message, type: errorType(status), code, param: null } }
 }
 
+/** A problem as Anthropic's clients read it, with our code besides. */
+export function asAnthropicError({ message, status, code }: Problem) {
+  return { type: 'error', error: { type: ANTHROPIC_TYPES[status] ?? 'invalid_request_error', message, code } }
+}
+
+const ANTHROPIC_TYPES: Readonly<Record<number, string>> = {
+  401: 'authentication_error',
+  403: 'permission_error',
+  404: 'not_found_error',
+  413: 'request_too_large',
+  429: 'rate_limit_error',
+  500: 'api_error',
+  502: 'api_error',
+  503: 'overloaded_error',
+  504: 'api_error',
+  507: 'api_error',
+}
+
 function errorType(status: number): string {
   if (status === 401) return 'authentication_error'
   if (status === 429) return 'rate_limit_error'

@@ -1,8 +1,7 @@
 import { existsSync } from 'node:fs'
 import { enableCompileCache } from 'node:module'
 import { join } from 'node:path'
-import { loadConfig, readDotEnv } from './config.ts'
-import { isExpected } from './expected.ts'
+import { dataDirIn, readDotEnv } from './environment.ts'
 
 /**
  * The process that `npm start` is: configuration → parts → server → a stop in order. With WORKERS above 1 it does not serve itself, but sees to
@@ -10,8 +9,10 @@ import { isExpected } from './expected.ts'
  */
 async function start(): Promise<void> {
   readDotEnv()
+  // Before all other code: what is loaded earlier is stripped of its types and compiled anew at each start.
+  keepCompiled(dataDirIn(process.env))
+  const { loadConfig } = await import('./config.ts')
   const config = loadConfig()
-  keepCompiled(config.dataDir)
   // One that does not serve has no use for what that takes.
   const role = config.workers === 1 ? import('./alone.ts') : import('./workers/primary.ts')
   const [{ openParts }, { openLog }] = await Promise.all([import('./parts.ts'), import('./log.ts')])
@@ -34,6 +35,7 @@ function keepCompiled(dataDir: string): void {
 try {
   await start()
 } catch (error) {
+  const { isExpected } = await import('./expected.ts')
   const { message, stack } = error as Error
   process.stderr.write(`Layover cannot start. ${isExpected(error) ? message : stack}\n`)
   process.exit(1)

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
+import { endSoon } from './command-line.ts'
 import { ConfigError, loadConfig, readDotEnv } from './config.ts'
 import { isExpected } from './expected.ts'
 import { isExpired, parseName } from './name.ts'
@@ -9,12 +10,26 @@ import { openSpool } from './spool.ts'
 import { openLocalStore } from './store/local.ts'
 import { ObjectExists, ObjectNotFound, type StagedBytes, type Store } from './store/store.ts'
 
-/** `npm run migrate`: copies the images below DATA_DIR to the bucket that the configuration names, under the same names. */
+/** `layover migrate`: copies the images below DATA_DIR to the bucket that the configuration names, under the same names. */
 
 /** Images on their way at once. */
 const CONCURRENCY = 8
 
-async function migrate(): Promise<void> {
+/** Resolves with the exit code. */
+export async function migrate(): Promise<number> {
+  try {
+    return (await copyImages()) > 0 ? 1 : 0
+  } catch (error) {
+    const { message, stack } = error as Error
+    complain(`The copying has ended, and can be begun again. ${isExpected(error) ? message : stack}`)
+    return 1
+  } finally {
+    endSoon()
+  }
+}
+
+/** Resolves with how many could not be copied. */
+async function copyImages(): Promise<number> {
   readDotEnv()
   const config = loadConfig()
   const { dataDir } = config
@@ -26,7 +41,7 @@ async function migrate(): Promise<void> {
   const counts = await copyAll(from, to)
   await to.close()
   process.stdout.write(`${JSON.stringify(counts)}\n`)
-  if (counts.failed > 0) process.exitCode = 1
+  return counts.failed
 }
 
 type Outcome = 'copied' | 'alreadyThere' | 'expired' | 'failed'
@@ -102,12 +117,4 @@ function failed(key: string) {
 
 function complain(text: string): void {
   process.stderr.write(`${text}\n`)
-}
-
-try {
-  await migrate()
-} catch (error) {
-  const { message, stack } = error as Error
-  complain(`The copying has ended, and can be begun again. ${isExpected(error) ? message : stack}`)
-  process.exit(1)
 }

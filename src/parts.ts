@@ -4,16 +4,15 @@ import { type Config, ConfigError } from './config.ts'
 import { isExpected } from './expected.ts'
 import { type Keyring, openKeyring } from './keys.ts'
 import type { Metrics } from './metrics/metrics.ts'
+import { openReceipts } from './open-receipts.ts'
 import { openIncomingArea, openStore, withCache } from './open-store.ts'
 import { openUsage } from './open-usage.ts'
 import { readiness } from './readiness.ts'
+import type { Receipts } from './receipts/collector.ts'
 import { openSecret } from './secret.ts'
-import { openSpool, type Spool } from './spool.ts'
+import { openSpool, type Spool, tempAge } from './spool.ts'
 import type { IncomingArea, Store } from './store/store.ts'
 import type { Usage } from './usage/usage.ts'
-
-/** Seconds after which a temp file belongs to nobody, if no upload may take longer. */
-const TEMP_AGE = 3600
 
 /** What a process works with. */
 export interface Parts {
@@ -26,6 +25,8 @@ export interface Parts {
   /** Where uploads by link arrive; undefined for no such links. */
   readonly area: IncomingArea | undefined
   readonly usage: Usage
+  /** Who has fetched which image; undefined if that is not noted. */
+  readonly receipts: Receipts | undefined
   readonly metrics: Metrics | undefined
 }
 
@@ -55,12 +56,13 @@ export async function openParts(
   return { ...opened, config, log, store, usage, metrics }
 }
 
-export async function closeParts({ spool, store, area, usage }: Parts): Promise<void> {
+export async function closeParts({ spool, store, area, usage, receipts }: Parts): Promise<void> {
   await store.close()
   await area?.store.close()
   // Last, as what the stores were doing has names here.
   await spool.close()
   await usage.close()
+  await receipts?.close()
 }
 
 async function openEach(config: Config, log: Logger, asWorker: boolean) {
@@ -68,7 +70,7 @@ async function openEach(config: Config, log: Logger, asWorker: boolean) {
   const mayCreate = !asWorker
   try {
     const secret = await openSecret(config, { mayCreate })
-    const maxAge = Math.max(TEMP_AGE, 2 * config.uploadTimeout)
+    const maxAge = tempAge(config)
     const spool = await openSpool({ dir: join(dataDir, 'tmp'), minFree: config.minFreeSpace, maxAge })
     // What a killed process left is gone before the first request comes in, if its id tells that it is gone.
     if (!asWorker) await spool.sweep(Date.now())
@@ -77,12 +79,13 @@ async function openEach(config: Config, log: Logger, asWorker: boolean) {
     const area = await openIncomingArea({ config, spool, onNote, leaveRules: asWorker })
     if (!asWorker) await warn(config, spool, log)
     const usage = await openUsage(config)
+    const receipts = await openReceipts(config, log, { isQuiet: asWorker })
     // Last, as a key that is made at a first start is shown only if nothing else fails.
     let isOpen = false
     const onFault = (note: string) => (asWorker && !isOpen) || log.error(note)
     const keyring = await openKeyring(config, { onNote: onFault, mayCreate })
     isOpen = true
-    return { secret, spool, store, area, usage, keyring }
+    return { secret, spool, store, area, usage, receipts, keyring }
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (isExpected(error) || code === undefined) throw error

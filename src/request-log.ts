@@ -36,7 +36,7 @@ export function logAtEnd(request: FastifyRequest, reply: FastifyReply, done = ()
 }
 
 /** Bytes of an image that were sent; of one that was broken off, as many as left at most. None for what is no image. */
-function sentOf({ method }: FastifyRequest, reply: FastifyReply, written: number): number | undefined {
+export function sentOf({ method }: FastifyRequest, reply: FastifyReply, written: number): number | undefined {
   if (!String(reply.getHeader('content-type')).startsWith('image/')) return undefined
   if (method === 'HEAD') return 0
   const length = Number(reply.getHeader('content-length'))

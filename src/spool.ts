@@ -56,10 +56,20 @@ export interface SpoolOptions {
   readonly minFree: number
   /** Seconds after which a temp file that is no longer written to is nobody's. */
   readonly maxAge: number
+  /**
+   * Whether this process only looks in, and a server may be at work: what looks like a process that has ended can be one of a container that
+   * has the same host name, so nothing but age counts then.
+   */
+  readonly isGuest?: boolean
+}
+
+/** A `maxAge` by which no upload is still on its way, where one may take so many seconds. */
+export function tempAge({ uploadTimeout }: { uploadTimeout: number }): number {
+  return Math.max(3600, 2 * uploadTimeout)
 }
 
 /** Opens a spool, making its folder. */
-export async function openSpool({ dir, minFree, maxAge }: SpoolOptions): Promise<Spool> {
+export async function openSpool({ dir, minFree, maxAge, isGuest = false }: SpoolOptions): Promise<Spool> {
   await mkdir(dir, { recursive: true, mode: 0o700 })
   const own = new Map<string, { remove(): Promise<void> }>()
   let [known, knownSince] = [0, 0]
@@ -77,10 +87,11 @@ export async function openSpool({ dir, minFree, maxAge }: SpoolOptions): Promise
     const [, madeOn, pid] = SHAPE.exec(name) ?? []
     // Whoever made it removes it; how old it is says little when the clock has jumped.
     if (pid === undefined || own.has(name)) return false
-    if (madeOn === machine && !isRunning(Number(pid))) return true
+    const isFromHere = madeOn === machine && !isGuest
+    if (isFromHere && !isRunning(Number(pid))) return true
     const { mtimeMs } = await stat(join(dir, name))
     // Our own id on a file that is not ours: from before a restart, or from a container beside us that has the same id.
-    const isNamesake = madeOn === machine && Number(pid) === process.pid
+    const isNamesake = isFromHere && Number(pid) === process.pid
     return now - mtimeMs > (isNamesake ? NAMESAKE_AGE : maxAge) * 1000
   }
 

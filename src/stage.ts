@@ -55,6 +55,22 @@ export async function stage(body: AsyncIterable<Buffer>, options: StageOptions):
   }
 }
 
+/** Reads a body as `stage` does, and refuses it in the same way, but keeps nothing of it. Resolves with what it is, and its size in bytes. */
+export async function inspect(
+  body: AsyncIterable<Buffer>,
+  { maxFileSize, maxPixels }: Pick<StageOptions, 'maxFileSize' | 'maxPixels'>,
+): Promise<Pick<Staged, 'format' | 'header' | 'size'>> {
+  const recogniser = new Recogniser(maxPixels)
+  let size = 0
+  for await (const chunk of body) {
+    size += chunk.length
+    if (size > maxFileSize) throw problem('file_too_large', { limit: maxFileSize })
+    recogniser.push(chunk)
+  }
+  if (size === 0) throw problem('file_empty')
+  return { ...recogniser.end(), size }
+}
+
 /** Decides what a body is, as early as it can. */
 class Recogniser {
   #maxPixels: number

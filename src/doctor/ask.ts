@@ -63,7 +63,7 @@ export async function answerTo(asked: ClientRequest, url: string): Promise<Answe
 }
 
 /** Why a connection failed, in words. */
-function because(error: unknown): string {
+export function because(error: unknown): string {
   const { code = '', name, errors } = error as NodeJS.ErrnoException & { errors?: NodeJS.ErrnoException[] }
   const reason = code || errors?.[0]?.code || ''
   if (name === 'TimeoutError' || name === 'AbortError' || reason === 'ABORT_ERR')

@@ -1,22 +1,11 @@
+import { FETCHERS } from '../vision/fetchers.ts'
 import { type Answer, ask, PLAIN, type Question } from './ask.ts'
 import { isAllowed } from './robots.ts'
 import { PROBE } from './stores.ts'
 import { bad, good, skipped, type Verdict } from './verdict.ts'
 
-/**
- * Who fetches images for models, as each calls itself, as far as is known; and those that say nothing of themselves. Runway writes that
- * its own begins so; the others were seen by operators.
- */
-export const FETCHERS: readonly { readonly name: string; readonly agent?: string }[] = [
-  { name: 'OpenAI', agent: 'OpenAI Image Downloader' },
-  { name: 'Azure OpenAI', agent: 'IPS/1.0' },
-  { name: 'Anthropic', agent: 'Claude-User/1.0' },
-  { name: 'Google', agent: 'Mozilla/5.0 (compatible; Google-Extended)' },
-  { name: 'Runway', agent: 'RunwayML API/1.0' },
-  { name: 'gateways in Go', agent: 'Go-http-client/1.1' },
-  { name: 'gateways in Python', agent: 'python-requests/2.32.5' },
-  { name: 'no User-Agent' },
-]
+/** Those that something in front may treat unlike others: who says who it is, and who says nothing. */
+const ASKED_AS = FETCHERS.filter(({ id, agent }) => agent !== undefined || id === 'silent')
 
 /** Agents that are known to obey robots.txt, and all others. */
 const OBEDIENT = ['Claude-User', 'ClaudeBot', 'Google-Extended', 'GPTBot', 'OAI-SearchBot', '*']
@@ -35,7 +24,7 @@ export function fetchLines(url: string): Line[] {
     { title: 'Content-Length', work: () => headerVerdict(url, 'content-length', String(PROBE.length)) },
     { title: 'Range', work: () => rangeVerdict(url) },
     { title: 'robots.txt', work: () => robotsVerdict(url) },
-    ...FETCHERS.map(({ name, agent }) => ({
+    ...ASKED_AS.map(({ name, agent }) => ({
       title: `fetched by ${name}`,
       work: () => fetcherVerdict(url, agent),
     })),

@@ -40,7 +40,10 @@ export async function readRemote(
   return { body: await openRemote(url, { config, network, signal }), fields }
 }
 
-/** What is at a URL, which is fetched as it is read. Fails with a `Problem`, or with the signal's reason. */
+/**
+ * What is at a URL, fetched as it is read: of a public address, within the limits that are set for that. Fails with a `Problem`, or with the
+ * signal's reason.
+ */
 export async function openRemote(
   url: string,
   { config, network, signal }: RemoteOptions,

@@ -1,5 +1,4 @@
 import { resolve } from 'node:path'
-import { parseArgs } from 'node:util'
 import { z } from 'zod'
 import { CommandLineError, type Output } from '../command-line.ts'
 import { type Config, ConfigError } from '../config.ts'
@@ -8,31 +7,18 @@ import { changeKeys, readKeys } from './change.ts'
 import { type KeyRecord, keyFileIn, newKey } from './record.ts'
 import { tableOf } from './table.ts'
 
-type Where = Pick<Config, 'dataDir' | 'apiKeys' | 'authUpstreamUrl'>
+/** The folder of the keys, and what else may say which are good. */
+export type Where = Pick<Config, 'dataDir' | 'apiKeys' | 'authUpstreamUrl'>
 
-/** `layover keys …`. Throws a `CommandLineError`, or a `ConfigError` if it is understood but cannot be done. */
-export async function keysCommand(args: readonly string[], config: Where, output: Output): Promise<void> {
-  const [name = '', ...rest] = args
-  const command = new Map(Object.entries({ create, list, revoke })).get(name)
-  if (command === undefined)
-    throw new CommandLineError(name === '' ? 'what to do is missing' : `no such command: ${name}`)
-  const other = config.apiKeys ? 'API_KEYS' : config.authUpstreamUrl ? 'AUTH_UPSTREAM_URL' : undefined
-  if (other) output.note(`${other} is set: the server does not use the keys of ${pathOf(config)}.\n`)
-  await command(rest, config, output)
-}
+/** What `keys create` was told, as text. */
+export type KeyOptions = Readonly<
+  Record<'name' | 'expires' | 'quota' | 'rate' | 'maxLifetime', string | undefined>
+>
 
-async function create(args: string[], config: Where, output: Output): Promise<void> {
-  const { values } = parsed({
-    args,
-    options: {
-      name: { type: 'string' },
-      expires: { type: 'string' },
-      quota: { type: 'string' },
-      rate: { type: 'string' },
-      'max-lifetime': { type: 'string' },
-    },
-  })
-  const limits = limitsOf(values)
+/** Makes a key, and shows it. Throws a `CommandLineError` for what makes no sense, and a `ConfigError` for what cannot be done. */
+export async function createKey(options: KeyOptions, config: Where, output: Output): Promise<void> {
+  const limits = limitsOf(options)
+  warnUnlessUsed(config, output)
   const { key, record } = newKey(limits.name, Date.now())
   await changeKeys(config.dataDir, (keys) => {
     if (keys.some(({ name }) => name === record.name))
@@ -46,10 +32,10 @@ async function create(args: string[], config: Where, output: Output): Promise<vo
   output.note('A running server takes it within a second.\n')
 }
 
-async function list(args: string[], config: Where, output: Output): Promise<void> {
-  const { values } = parsed({ args, options: { json: { type: 'boolean' } } })
+export async function listKeys({ json }: { json?: boolean }, config: Where, output: Output): Promise<void> {
+  warnUnlessUsed(config, output)
   const keys = (await readKeys(config.dataDir)) ?? []
-  if (values.json) {
+  if (json) {
     const shown = keys.map(({ sha256, name, last4, created, expires, quota, rate, maxLifetime }) => ({
       id: sha256,
       name,
@@ -66,10 +52,10 @@ async function list(args: string[], config: Where, output: Output): Promise<void
   if (keys.length === 0) output.note(`${pathOf(config)} has no keys.\n`)
 }
 
-async function revoke(args: string[], config: Where, output: Output): Promise<void> {
-  const { positionals } = parsed({ args, options: {}, allowPositionals: true })
-  const [which, ...more] = positionals
-  if (!which || more.length > 0) throw new CommandLineError('say which key, and only one')
+/** Takes a key back: the one with this name, these last four characters, or an id that begins so. */
+export async function revokeKey(which: string, config: Where, output: Output): Promise<void> {
+  if (which === '') throw new CommandLineError('say which key')
+  warnUnlessUsed(config, output)
   let revoked: KeyRecord | undefined
   await changeKeys(config.dataDir, (keys) => {
     revoked = theOne(keys, which)
@@ -79,6 +65,11 @@ async function revoke(args: string[], config: Where, output: Output): Promise<vo
     `The key ${revoked?.name} (…${revoked?.last4}) is revoked; a running server refuses it within a second. ` +
       'Images that it uploaded stay until they expire.\n',
   )
+}
+
+function warnUnlessUsed(config: Where, output: Output): void {
+  const other = config.apiKeys ? 'API_KEYS' : config.authUpstreamUrl ? 'AUTH_UPSTREAM_URL' : undefined
+  if (other) output.note(`${other} is set: the server does not use the keys of ${pathOf(config)}.\n`)
 }
 
 /** The only key that is meant. Throws a `ConfigError` if it is none or more than one. */
@@ -104,34 +95,31 @@ const limits = z.object({
     .transform(orOff(quantity(SIZE_UNITS)))
     .optional(),
   rate: z.string().transform(rate).optional(),
-  'max-lifetime': z.string().transform(lifetime).optional(),
+  maxLifetime: z.string().transform(lifetime).optional(),
 })
 
-function limitsOf(values: Readonly<Record<string, unknown>>): z.infer<typeof limits> {
+function limitsOf(values: KeyOptions): z.infer<typeof limits> {
   const { data, error } = limits.safeParse(values)
   if (data) return data
   throw new CommandLineError(
-    error.issues.map(({ path, message }) => `--${path.join()}: ${message}`).join('; '),
+    error.issues.map(({ path, message }) => `--${optionOf(path.join())}: ${message}`).join('; '),
   )
 }
 
+/** maxLifetime is --max-lifetime. */
+const optionOf = (name: string) => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+
 /** What the file keeps of them: "never" is nothing to keep. */
-function kept({ expires, quota, rate, ...others }: z.infer<typeof limits>, now: number): Partial<KeyRecord> {
-  const { 'max-lifetime': maxLifetime } = others
+function kept(
+  { expires, quota, rate, maxLifetime }: z.infer<typeof limits>,
+  now: number,
+): Partial<KeyRecord> {
   return {
     ...(expires !== undefined &&
       Number.isFinite(expires) && { expires: new Date(now + expires * 1000).toISOString() }),
     ...(quota !== undefined && { quota }),
     ...(rate !== undefined && { rate }),
     ...(maxLifetime !== undefined && Number.isFinite(maxLifetime) && { maxLifetime }),
-  }
-}
-
-function parsed<T extends Parameters<typeof parseArgs>[0]>(options: T) {
-  try {
-    return parseArgs(options)
-  } catch (error) {
-    throw new CommandLineError((error as Error).message)
   }
 }
 

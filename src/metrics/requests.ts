@@ -2,6 +2,7 @@ import type { Socket } from 'node:net'
 import { Counter, Gauge, Histogram, type Registry } from '@prometheus-io/client'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { parseId } from '../name.ts'
+import { fetcherOf } from '../vision/fetchers.ts'
 
 /** Seconds. A model's fetcher may give up after three. */
 const BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 300]
@@ -50,7 +51,9 @@ export function requestMetrics(registry: Registry): (app: FastifyInstance) => vo
     if (result === 'ok') uploadBytes.inc({ route }, request.taken ?? 0)
   }
 
-  function countDownload({ method }: FastifyRequest, reply: FastifyReply): void {
+  function countDownload({ method, headers }: FastifyRequest, reply: FastifyReply): void {
+    const status = `${Math.floor(reply.statusCode / 100)}xx`
+    ofKind.fetches.inc({ fetcher: fetcherOf(headers['user-agent']), status })
     if (method === 'GET') ofKind.imageTime.observe({ result: outcomeOf(reply) }, reply.elapsedTime / 1000)
   }
 
@@ -90,6 +93,11 @@ function instruments(registry: Registry) {
       'layover_upload_duration_seconds',
       'Uploads, from their headers to the end of the answer.',
       ...['route', 'result'],
+    ),
+    fetches: counter(
+      'layover_fetches_total',
+      'GETs and HEADs of images, by who said that it asked.',
+      ...['fetcher', 'status'],
     ),
     imageTime: histogram(
       'layover_image_duration_seconds',

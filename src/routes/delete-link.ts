@@ -22,7 +22,7 @@ const PAGE_HEADERS = {
  * `/delete/<name>?token=…`: deletes an image without a key. A GET only asks, as programs that preview links, and browsers that fetch
  * ahead, send one without anybody having meant to delete.
  */
-export function deleteLinks(app: FastifyInstance, { store, secret }: Deps): void {
+export function deleteLinks(app: FastifyInstance, { store, receipts, secret }: Deps): void {
   const url = '/delete/:name'
 
   function imageOf({ params, query }: FastifyRequest): ImageName {
@@ -44,6 +44,7 @@ export function deleteLinks(app: FastifyInstance, { store, secret }: Deps): void
     const name = imageOf(request)
     await store.stat(name.text)
     await store.delete(name.text)
+    await receipts?.forget(name)
     const wantsPage = request.method === 'POST' && /text\/html/.test(request.headers.accept ?? '')
     if (wantsPage) return reply.headers(PAGE_HEADERS).send(page('The image is deleted.', ''))
     return reply.header('cache-control', 'no-store').send({ id: imageId(name), deleted: true })

@@ -3,6 +3,7 @@ import type { Network } from '../intake/remote/network.ts'
 import type { Keyring } from '../keys.ts'
 import type { ImageName } from '../name.ts'
 import type { Presign } from '../presign.ts'
+import type { Receipts } from '../receipts/collector.ts'
 import type { Spool } from '../spool.ts'
 import type { Store } from '../store/store.ts'
 import type { Usage } from '../usage/usage.ts'
@@ -14,6 +15,8 @@ export interface Deps {
   readonly spool: Spool
   readonly keyring: Keyring
   readonly usage: Usage
+  /** Who has fetched which image; undefined if that is not noted. */
+  readonly receipts: Receipts | undefined
   /** How images are fetched from elsewhere. */
   readonly network: Network
   /** What owner marks are made with. */

@@ -37,8 +37,8 @@ export function describe({
 /** In the document, not to be listed: what only refuses. */
 export const HIDDEN = { hide: true } as FastifySchema
 
-/** The shape of errors below `/api`, or everywhere else. */
-export type ErrorShape = 'Envelope' | 'Error'
+/** The shape of errors below `/api`, where Anthropic’s clients ask, or everywhere else. */
+export type ErrorShape = 'Envelope' | 'Error' | 'AnthropicError'
 
 /** What OpenAPI says of an answer. */
 export interface Answer {

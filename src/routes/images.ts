@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { whileClientWaits } from '../connection.ts'
 import { problem, problemWith } from '../errors.ts'
 import { type ImageName, imagePath, isExpired, parseName } from '../name.ts'
+import { noteAtEnd } from '../note-fetch.ts'
 import { type ByteRange, type ImageAnswer, type ImageRequest, serve } from '../serve.ts'
 import type { Held, Opened } from '../store/store.ts'
 import type { Deps } from './deps.ts'
@@ -13,7 +14,7 @@ import { refuseOtherMethods } from './other-methods.ts'
 const CONDITIONS = ['if-match', 'if-none-match', 'if-modified-since', 'if-unmodified-since', 'range']
 
 /** `GET` and `HEAD` of an image, for anybody who knows its name. */
-export function images(app: FastifyInstance, { config, store, now }: Deps): void {
+export function images(app: FastifyInstance, { config, store, receipts, now }: Deps): void {
   const url = `${config.uploadPath}/:year/:month/:name`
 
   /** Without waiting for anything where the image is in memory, as even that takes time when there is nothing to wait for. */
@@ -24,6 +25,7 @@ export function images(app: FastifyInstance, { config, store, now }: Deps): void
     const held = store.atHand?.(name.text)
     if (held === undefined) return answerFromStore(name, request, reply)
     lentUntilSent(held, reply)
+    noteAtEnd(receipts, name, request, reply)
     const served = answered(request, { name, size: held.size, now: time })
     send(reply, served, hasBody(request, served) ? partOf(held, served.range) : undefined)
   }
@@ -40,6 +42,7 @@ export function images(app: FastifyInstance, { config, store, now }: Deps): void
     const time = now()
     if (isExpired(name, time) && opened?.bytes === undefined) opened?.body.destroy()
     refuseExpired(name, time)
+    noteAtEnd(receipts, name, request, reply)
     const served = answered(request, { name, size, now: time })
     if (hasBody(request, served)) {
       const { range } = served

@@ -86,10 +86,11 @@ export function ownFiles(
 }
 
 /** Deletes an image, or takes back a link that nobody has used. Rejects if there is neither. */
-async function remove(name: ImageName, { store, presign }: Deps): Promise<void> {
+async function remove(name: ImageName, { store, presign, receipts }: Deps): Promise<void> {
   if (await presign?.revoke(name)) return
   await store.stat(name.text)
   await store.delete(name.text)
+  await receipts?.forget(name)
 }
 
 function readPage({ limit = String(PAGE.usual), after }: Readonly<Record<string, unknown>>) {

@@ -1,4 +1,6 @@
 import { ERROR_CODES } from '../errors.ts'
+import { MOST_KEPT } from '../receipts/receipts.ts'
+import { FETCHER_IDS } from '../vision/fetchers.ts'
 
 /** How an upload says how long its image shall live. */
 export const EXPIRES_IN = {
@@ -127,6 +129,24 @@ const CHECK = {
   ],
 }
 
+const FETCH = exactly({
+  at: date('When the answer had left.'),
+  method: { enum: ['GET', 'HEAD'] },
+  fetcher: { enum: FETCHER_IDS, description: 'Who it said it was.' },
+  status: { type: 'integer' },
+  bytes: {
+    type: 'integer',
+    minimum: 0,
+    description: 'Of the image; if broken off, as many as left at most.',
+  },
+  complete: { type: 'boolean', description: 'Whether all of the answer was sent.' },
+  ms: { type: 'integer', minimum: 0, description: 'From the request to the end of the answer.' },
+  network: {
+    type: 'string',
+    description: 'The network it came from, a /24 or, of IPv6, a /48; the address is not kept.',
+  },
+})
+
 /** Schemas that several routes name, each with its id. */
 export const SHARED_SCHEMAS = [
   {
@@ -145,6 +165,17 @@ export const SHARED_SCHEMAS = [
         type: { enum: ['authentication_error', 'invalid_request_error', 'rate_limit_error', 'server_error'] },
         code: { enum: ERROR_CODES, description: 'Stays the same whatever the message says.' },
         param: { type: 'null' },
+      }),
+    }),
+  },
+  {
+    $id: 'AnthropicError',
+    ...exactly({
+      type: { const: 'error' },
+      error: exactly({
+        type: { type: 'string', description: 'As Anthropic’s API has it for the status.' },
+        message: { type: 'string', description: 'What is wrong and what to do about it.' },
+        code: { enum: ERROR_CODES, description: 'Stays the same whatever the message says.' },
       }),
     }),
   },
@@ -210,6 +241,16 @@ export const SHARED_SCHEMAS = [
           { type: 'null' },
         ],
       },
+    }),
+  },
+  {
+    $id: 'Fetches',
+    ...exactly({
+      id: FACTS.id,
+      recorded: { type: 'boolean', description: 'Whether it is noted who fetches images.' },
+      reason: { type: ['string', 'null'], description: 'Why it is not.' },
+      total: { type: 'integer', minimum: 0, description: 'Of all, also those that are not listed any more.' },
+      fetches: { type: 'array', maxItems: MOST_KEPT, items: FETCH },
     }),
   },
   { $id: 'Deleted', ...exactly({ id: FACTS.id, deleted: { const: true } }) },

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import { Redis } from 'ioredis'
+import type { Redis } from 'ioredis'
+import { closeRedis, connectRedis } from '../redis-connection.ts'
 import { SCRIPTS, type ScriptCommands } from './redis-scripts.ts'
 import {
   exceeded,
@@ -11,32 +12,13 @@ import {
   slotWidth,
   usageOf,
 } from './slots.ts'
-import { type Usage, UsageError } from './usage.ts'
+import type { Usage } from './usage.ts'
 
 export interface RedisUsageOptions {
   /** `redis://` or `rediss://`, with user, password and database number if needed. */
   readonly url: string
   /** Begins the name of everything that is kept there. */
   readonly prefix?: string
-}
-
-/** ms. A call that takes longer rejects: an upload waits for it. */
-const COMMAND_TIMEOUT = 2000
-
-const CONNECTION = {
-  lazyConnect: true,
-  connectTimeout: 5000,
-  commandTimeout: COMMAND_TIMEOUT,
-  // A server that is gone without a word is found out only by its silence.
-  socketTimeout: 2 * COMMAND_TIMEOUT,
-  // What a broken connection leaves unanswered is sent once more, which none of the commands mind.
-  maxRetriesPerRequest: 1,
-  // While there is no connection a call rejects at once, rather than let uploads pile up behind it.
-  enableOfflineQueue: false,
-  retryStrategy: (attempts: number) => Math.min(attempts * 100, 1000),
-  // After a failover the connection may lead to what is a replica now.
-  reconnectOnError: (error: Error) => error.message.startsWith('READONLY'),
-  scripts: SCRIPTS,
 }
 
 /**
@@ -47,36 +29,7 @@ const CONNECTION = {
  * call reject until it is back. No error holds the URL's password.
  */
 export async function openRedisUsage({ url, prefix = 'layover:' }: RedisUsageOptions): Promise<Usage> {
-  const place = placeOf(url)
-  const redis = new Redis(url, CONNECTION) as Redis & ScriptCommands
-  let lastTrouble: unknown
-  // Without a listener a lost connection would end the process.
-  redis.on('error', (error) => {
-    lastTrouble = error
-  })
-  redis.on('ready', () => {
-    lastTrouble = undefined
-  })
-
-  async function attempt<T>(act: () => Promise<T>): Promise<T> {
-    try {
-      return await act()
-    } catch (error) {
-      // That a connection is closed says less than what closed it.
-      const reason = redis.status === 'ready' ? error : (lastTrouble ?? error)
-      throw new UsageError(`cannot use ${place}: ${textOf(reason)}`, { cause: bare(reason) })
-    }
-  }
-
-  try {
-    await attempt(async () => {
-      await redis.connect()
-      await redis.ping()
-    })
-  } catch (error) {
-    redis.disconnect()
-    throw error
-  }
+  const { redis, attempt } = await connectRedis<ScriptCommands>(url, SCRIPTS)
   return usageIn(redis, { prefix, attempt })
 }
 
@@ -122,11 +75,7 @@ function usageIn(redis: Redis & ScriptCommands, { prefix, attempt }: Context): U
 
     check: () => attempt(async () => void (await redis.ping())),
 
-    async close() {
-      // Lets commands that are under way end, where there is still somebody to answer them.
-      if (redis.status === 'ready') await redis.quit().catch(() => {})
-      redis.disconnect()
-    },
+    close: () => closeRedis(redis),
   }
 }
 
@@ -140,24 +89,4 @@ function stateOf(entries: readonly string[]): KeyState {
     else held.push({ bytes, ends, expires })
   }
   return { slots, held }
-}
-
-/** Where a URL leads, without who goes there. */
-function placeOf(url: string): string {
-  const parsed = URL.parse(url)
-  if (parsed === null || !['redis:', 'rediss:'].includes(parsed.protocol))
-    throw new UsageError('the URL of the Redis must be redis://… or rediss://…')
-  return `the Redis at ${parsed.host}`
-}
-
-/** A client's error holds the command that failed, and with AUTH the password: only what it says goes on. */
-function bare(error: unknown): Error {
-  const { name, stack } = error as Error
-  const copy = new Error(textOf(error))
-  return Object.assign(copy, { name, stack })
-}
-
-function textOf(error: unknown): string {
-  const { message, code } = error as NodeJS.ErrnoException
-  return message || code || String(error)
 }

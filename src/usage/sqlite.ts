@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
-import { closeSync, openSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { immediately, makePrivate } from '../sqlite-file.ts'
 import { exceeded, type HeldBytes, lastFree, type Slot, slotEnd, usageOf } from './slots.ts'
 import { type Usage, UsageError } from './usage.ts'
 
@@ -50,18 +50,6 @@ export async function openSqliteUsage({ path }: { path: string }): Promise<Usage
     }
   } catch (error) {
     throw failure(error, path)
-  }
-}
-
-/**
- * Makes the file, if there is none, before SQLite would with more open rights; its `-wal` and `-shm` follow it in that. One
- * that exists is not touched: closing it here would drop the locks that this process has on it (https://sqlite.org/howtocorrupt.html).
- */
-function makePrivate(path: string): void {
-  try {
-    closeSync(openSync(path, 'wx', 0o600))
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
   }
 }
 
@@ -160,19 +148,6 @@ function prepareStatements(db: DatabaseSync) {
       `INSERT INTO counters (name, ends, count) VALUES (?, ?, 1)
        ON CONFLICT DO UPDATE SET count = count + 1 RETURNING count`,
     ),
-  }
-}
-
-function immediately<T>(db: DatabaseSync, act: () => T): T {
-  db.exec('BEGIN IMMEDIATE')
-  try {
-    const result = act()
-    db.exec('COMMIT')
-    return result
-  } catch (error) {
-    // Some failures, such as a full disk, have ended it already.
-    if (db.isTransaction) db.exec('ROLLBACK')
-    throw error
   }
 }
 

@@ -43,6 +43,8 @@ const BESIDE = /<\/proc\/|"\/proc\//
 function nameOf(line: string): string | undefined {
   const [, name = ''] = /^\d+ +(\w+)\(/.exec(line) ?? []
   if (name === '' || CHANCE.test(name) || BESIDE.test(line)) return undefined
+  // Gathered for a second, so that it is the same for any number of images that are fetched more often.
+  if (line.includes('/receipts.sqlite')) return 'receipts'
   if (/eventfd/.test(line)) return 'wake'
   if (/<(socket|TCP)/.test(line)) return `socket ${name}`
   return name
@@ -50,7 +52,7 @@ function nameOf(line: string): string | undefined {
 
 /** To make an image's file durable under its name: the file, its name, and the folder that is shared by those at once. */
 const FILE = { openat: 2, close: 2, fdatasync: 1, fsync: 1, link: 1, unlink: 1 }
-/** The request, its answer, and now and then lines of the log. */
+/** The request, its answer, and now and then lines of the log. Receipts are written once a second, whatever there was to write. */
 const SOCKET = { 'socket read': 1, 'socket write': 2, 'socket writev': 1 }
 
 /** Each bound is what was measured when it was set, and a little for what happens now and then. */
@@ -83,19 +85,19 @@ describe.skipIf(!canTrace)('no more system calls than now are made for', () => {
     for (let made = 0; made < ROUNDS + WARM; made += 1)
       paths.push((await WAYS.form(server.url, SMALL, agent)).path ?? '')
     const cost = await costOf(() => call(server.url + paths.pop(), { agent }))
-    expectAtMost(cost, { ...SOCKET, openat: 1, statx: 1, pread64: 1, close: 1, wake: 12 })
+    expectAtMost(cost, { ...SOCKET, receipts: 1, openat: 1, statx: 1, pread64: 1, close: 1, wake: 12 })
   })
 
   test('an image that is asked for again', async () => {
     const { path } = await WAYS.form(server.url, SMALL, agent)
     const cost = await costOf(() => call(server.url + path, { agent }))
-    expectAtMost(cost, { ...SOCKET, statx: 1, wake: 8 })
+    expectAtMost(cost, { ...SOCKET, receipts: 1, statx: 1, wake: 8 })
   })
 
   test('an image that the client has', async () => {
     const { path = '' } = await WAYS.form(server.url, SMALL, agent)
     const headers = { 'if-none-match': `"${path.split('/').at(-1)}"` }
     const cost = await costOf(() => call(server.url + path, { agent, headers }))
-    expectAtMost(cost, { ...SOCKET, statx: 1, wake: 12 })
+    expectAtMost(cost, { ...SOCKET, receipts: 1, statx: 1, wake: 12 })
   })
 })

@@ -121,7 +121,7 @@ test('a thousand uploads over sixteen connections share the connections to the s
   if (status) expect(Number(/VmHWM:\s+(\d+)/.exec(status)?.[1])).toBeLessThan(200 * 1024)
 })
 
-describe('npm run migrate', () => {
+describe('layover migrate', () => {
   test('copies a server’s images to a bucket, so that their URLs work there, and does nothing twice', async () => {
     await using local = await startServer({ env: { STORE: 'local', MAX_LIFETIME: 'never' } })
     const paths = [await uploadPhoto(local), await uploadPhoto(local, { expires_in: '4000000000' })]
@@ -149,7 +149,7 @@ describe('npm run migrate', () => {
 })
 
 async function runMigrate(env: Readonly<Record<string, string>>): Promise<string> {
-  const script = join(import.meta.dirname, '../../src/migrate.ts')
+  const script = join(import.meta.dirname, '../../src/cli.ts')
   const options = { cwd: tmpdir(), env: { PATH: process.env.PATH, ...env } }
-  return (await promisify(execFile)(process.execPath, [script], options)).stdout
+  return (await promisify(execFile)(process.execPath, [script, 'migrate'], options)).stdout
 }

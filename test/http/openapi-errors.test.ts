@@ -15,6 +15,7 @@ const PRESIGN = `${FILES}/presign`
 const BY_URL = `${FILES}/url`
 const ONE = `${FILES}/{id}`
 const COMPLETE = `${ONE}/complete`
+const FETCHES = `${ONE}/fetches`
 const KEY = { Authorization: authorization }
 
 let app: TestApp
@@ -78,6 +79,7 @@ const others = [
   ['GET', FILES],
   ['GET', ONE, `${FILES}/x`],
   ['DELETE', ONE, `${FILES}/x`],
+  ['GET', FETCHES, `${FILES}/x/fetches`],
   ['POST', COMPLETE, `${FILES}/x/complete`],
   ['GET', '/v1/files/usage'],
 ] as const

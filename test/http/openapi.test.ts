@@ -123,6 +123,16 @@ const calls: Record<string, { status?: number; call: () => Promise<Response> }[]
   ],
   getUpload: [{ call: async () => askWithKey(`${FILES}/${(await image()).id}`) }],
   deleteUpload: [{ call: async () => askWithKey(`${FILES}/${(await image()).id}`, { method: 'DELETE' }) }],
+  listFetches: [
+    { call: async () => askWithKey(`${FILES}/${(await image()).id}/fetches`) },
+    {
+      call: async () => {
+        const { id, path } = await image()
+        await (await ask(path)).arrayBuffer()
+        return askWithKey(`${FILES}/${id}/fetches`)
+      },
+    },
+  ],
   getUsage: [{ call: () => askWithKey('/v1/files/usage') }],
   getImage: [
     { call: async () => ask((await image()).path) },
@@ -148,6 +158,15 @@ const calls: Record<string, { status?: number; call: () => Promise<Response> }[]
     { status: 404, call: () => ask('/delete/x', { method: 'POST' }) },
   ],
   deleteByLinkAtOnce: [{ call: async () => ask((await image()).deletePath, { method: 'DELETE' }) }],
+  listClients: [
+    { call: () => ask('/clients') },
+    { call: () => ask('/clients?lang=zh', { headers: { accept: 'text/html' } }) },
+  ],
+  getClientFile: [
+    { call: () => ask('/clients/sharex/layover.sxcu') },
+    { call: () => ask('/clients/python/layover.py') },
+    { status: 404, call: () => ask('/clients/sharex/other') },
+  ],
   getRobots: [{ call: () => ask('/robots.txt') }],
   getHealth: [{ call: () => ask('/healthz') }],
   getReadiness: [{ call: () => ask('/readyz') }],

@@ -7,6 +7,7 @@ import { buildApp } from '../../src/app.ts'
 import { type Config, loadConfig } from '../../src/config.ts'
 import type { Network } from '../../src/intake/remote/network.ts'
 import { openKeyring } from '../../src/keys.ts'
+import { openReceipts } from '../../src/open-receipts.ts'
 import { openIncomingArea, openStore, withCache } from '../../src/open-store.ts'
 import { openUsage } from '../../src/open-usage.ts'
 import { openSpool } from '../../src/spool.ts'
@@ -69,15 +70,18 @@ export async function startApp({
   const store = withCache(wrap ? wrap(opened) : opened, config)
   const area = await openIncomingArea({ config, spool, onNote: () => {} })
   const usage = await openUsage(config)
+  const log = onLog ? pino({ level: 'trace' }, { write: onLog }) : pino({ level: 'silent' })
+  const receipts = await openReceipts(config, log)
   const app = await buildApp({
     config,
     store,
     area,
     spool,
     usage,
+    receipts,
     keyring: await openKeyring(config),
     secret: Buffer.alloc(32, 7),
-    log: onLog ? pino({ level: 'trace' }, { write: onLog }) : pino({ level: 'silent' }),
+    log,
     ...(now && { now }),
     ...(network && { network }),
   })
@@ -99,6 +103,7 @@ export async function startApp({
       await store.close()
       await area?.store.close()
       await usage.close()
+      await receipts?.close()
       if (dataDir === undefined) await rm(dir, { recursive: true })
     },
   }

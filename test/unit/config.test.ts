@@ -55,12 +55,22 @@ test('nothing needs to be set', () => {
     maxMemory: 1024 ** 3,
     cacheSize: 64 * 1024 ** 2,
     urlFetch: { isOn: true, allow: [], timeout: 20 },
+    vision: {
+      upstreamUrl: undefined,
+      upstreamKey: undefined,
+      images: 'inline',
+      rehost: false,
+      timeout: 300,
+      maxBody: 128 * 1024 ** 2,
+      maxConcurrent: 64,
+    },
     quota: 0,
     quotaWindow: 86_400,
     rateLimit: { count: 0, seconds: 1 },
     redisUrl: undefined,
     trustProxy: undefined,
     page: 'on',
+    receipts: true,
     adapters: [],
     corsOrigin: undefined,
     uploadTimeout: 300,
@@ -471,6 +481,33 @@ test('keys come from one place: API_KEYS and AUTH_UPSTREAM_URL together are refu
   expect(loadConfig({ AUTH_UPSTREAM_URL }).authUpstreamUrl).toBe('https://gateway.example.com/v1')
   const withPassword = 'https://user:hunter2@gateway.example.com'
   expect(faultsOf({ AUTH_UPSTREAM_URL: withPassword }).message).not.toContain('hunter2')
+})
+
+describe('calls of a model', () => {
+  const VISION_UPSTREAM_URL = 'https://gateway.example.com/v1/'
+
+  test('go to an address, with a key that no message repeats', () => {
+    const { vision } = loadConfig({ VISION_UPSTREAM_URL, VISION_UPSTREAM_KEY: 'sk-x', VISION_REHOST: 'on' })
+    expect(vision).toMatchObject({
+      upstreamUrl: 'https://gateway.example.com/v1',
+      upstreamKey: 'sk-x',
+      rehost: true,
+    })
+    const { message } = faultsOf({
+      VISION_UPSTREAM_KEY: 'hunter2 ä',
+      VISION_IMAGES: 'both',
+      VISION_TIMEOUT: '0',
+    })
+    expect(message).toMatch(/VISION_UPSTREAM_KEY: .*VISION_IMAGES: .*VISION_TIMEOUT: /s)
+    expect(message).not.toContain('hunter2')
+  })
+
+  test('do not go to this server itself, nor fetch images where nothing is fetched', () => {
+    const PUBLIC_URL = 'https://gateway.example.com'
+    expect(faultsOf({ VISION_UPSTREAM_URL, PUBLIC_URL }).message).toContain('VISION_UPSTREAM_URL: ')
+    expect(loadConfig({ VISION_UPSTREAM_URL, PUBLIC_URL: 'https://images.example.com' })).toBeDefined()
+    expect(faultsOf({ VISION_REHOST: 'on', URL_FETCH: 'off' }).message).toContain('VISION_REHOST: ')
+  })
 })
 
 describe('a rate', () => {

@@ -8,6 +8,8 @@ import {
   problemWith,
 } from '../../src/errors.ts'
 
+const image = { image: 'The image at messages[0].content[1].image_url.url' }
+
 /** One problem of each code; a code that is missing here does not compile. */
 const all: Readonly<Record<ErrorCode, Problem>> = {
   key_missing: problem('key_missing'),
@@ -57,6 +59,16 @@ const all: Readonly<Record<ErrorCode, Problem>> = {
   url_answer_encoded: problem('url_answer_encoded'),
   url_answer_incomplete: problem('url_answer_incomplete'),
   url_not_an_image: problem('url_not_an_image'),
+  vision_image_expired: problem('vision_image_expired', { ...image, expires: '2026-01-01T00:00:00.000Z' }),
+  vision_image_unknown: problem('vision_image_unknown', image),
+  vision_image_unreachable: problem('vision_image_unreachable', { ...image, reason: 'Nothing answers.' }),
+  vision_image_not_an_image: problem('vision_image_not_an_image', image),
+  vision_image_invalid: problem('vision_image_invalid', { ...image, reason: 'It is damaged.' }),
+  vision_image_too_large: problem('vision_image_too_large', { ...image, reason: 'It has 30 MB.' }),
+  vision_too_many_images: problem('vision_too_many_images', { limit: 250 }),
+  vision_body_too_large: problem('vision_body_too_large', { limit: 1024 }),
+  vision_upstream_unreachable: problem('vision_upstream_unreachable', { reason: 'it is not there' }),
+  vision_upstream_timeout: problem('vision_upstream_timeout'),
   expires_in_invalid: problem('expires_in_invalid', { limit: 259_200 }),
   lifetime_invalid: problem('lifetime_invalid', {
     name: 'Max-Days',

@@ -1,8 +1,9 @@
 import { chmod, mkdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { Command } from 'commander'
 import { afterEach, describe, expect, test, vi } from 'vitest'
+import { addKeys } from '../../src/command/keys.ts'
 import { changeKeys } from '../../src/keys/change.ts'
-import { keysCommand } from '../../src/keys/command.ts'
 import { formatKeyFile, newKey } from '../../src/keys/record.ts'
 import { openKeyring } from '../../src/keys.ts'
 import { tempFolder } from '../support/temp-folder.ts'
@@ -30,7 +31,9 @@ async function keys(dataDir: string, ...args: string[]): Promise<string> {
     result += text
   }
   const config = { dataDir, apiKeys: undefined, authUpstreamUrl: undefined }
-  await keysCommand(args, config, { result: append, note: () => {} })
+  const program = new Command().exitOverride().configureOutput({ writeErr: () => {} })
+  addKeys(program, { config: async () => config, output: { result: append, note: () => {} } })
+  await program.parseAsync(['keys', ...args], { from: 'user' })
   return result.trim()
 }
 

@@ -36,6 +36,13 @@ test('no limit stays none, and a small one what it is', () => {
 
 test('all else is the same for each', () => {
   const config = loadConfig({ WORKERS: '4', QUOTA: '1GB', RATE_LIMIT: '100/1m' })
-  const { maxConcurrentUploads, maxMemory, cacheSize } = shareOf(config)
-  expect(shareOf(config)).toEqual({ ...config, maxConcurrentUploads, maxMemory, cacheSize })
+  const { maxConcurrentUploads, maxMemory, cacheSize, vision } = shareOf(config)
+  const divided = { maxConcurrentUploads, maxMemory, cacheSize }
+  const { maxConcurrent } = vision
+  expect(shareOf(config)).toEqual({ ...config, ...divided, vision: { ...config.vision, maxConcurrent } })
+})
+
+test('calls of a model at once are divided, too', () => {
+  expect(shareOf(loadConfig({ WORKERS: '3' })).vision.maxConcurrent).toBe(22)
+  expect(shareOf(loadConfig({ WORKERS: '3', VISION_MAX_CONCURRENT: '0' })).vision.maxConcurrent).toBe(0)
 })
