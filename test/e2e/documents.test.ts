@@ -145,7 +145,10 @@ function shownAnswers({ language, text, line }: Block, next: Block | undefined):
 
 function jsonIn(text: string): object[] {
   // The answers of two curls stand side by side.
-  return text.replaceAll('}{', '}\n{').split('\n').flatMap((line) => (/^\{.*\}$/.test(line) ? [JSON.parse(line)] : []))
+  return text
+    .replaceAll('}{', '}\n{')
+    .split('\n')
+    .flatMap((line) => (/^\{.*\}$/.test(line) ? [JSON.parse(line)] : []))
 }
 
 /** The names of members, and the kinds of what they hold: values differ each time. */
