@@ -45,7 +45,7 @@ describe('/clients', () => {
   test.each(['picgo', 'piclist'])(
     'has for the app of %s what its configuration has, without quotes',
     async (id) => {
-      const { picBed } = await (await ask(`/clients/${id}/config.json`)).json()
+      const { picBed } = JSON.parse(await (await ask(`/clients/${id}/config.json`)).text())
       const filled = Object.entries(picBed[picBed.uploader]).filter(([, value]) => value !== '')
       const lines = filled.map(([name, value]) => `${name}: ${value}\n`)
       expect(await (await ask(`/clients/${id}/fields.txt`)).text()).toBe(lines.join(''))
