@@ -50,7 +50,7 @@ const send = (url: string) =>
   call(url, { method: 'PUT', headers: { 'content-type': 'image/png' }, body: tinyPng })
 
 test('a backup by the commands of the page, restored into an empty folder, is the same server', async () => {
-  const [, commands = ''] = /```sh\n([^`]+)```/.exec(section('Backup')) ?? []
+  const [, commands = ''] = /```sh[^\n]*\n([^`]+)```/.exec(section('Backup')) ?? []
   const [backup = '', restore = ''] = commands.trim().split('\n')
   const shell = (command: string) => promisify(execFile)('sh', ['-ec', command], { cwd: folder.path })
 
