@@ -478,6 +478,13 @@ test('a URL is not fetched where nothing is', async () => {
   expect((await send('/api/1/upload', [field('source', url)])).status).toBe(403)
 })
 
+test('a URL takes no second place of an upload', async () => {
+  await start({ MAX_CONCURRENT_UPLOADS: '1' })
+  const url = 'http://127.0.0.1/x.png'
+  const answers = [await send('/', [field('url', url)]), await send('/api/1/upload', [field('source', url)])]
+  expect(answers.map(({ status }) => status)).toEqual([403, 403])
+})
+
 test('a URL that is not public is not fetched either', async () => {
   await start()
   const answer = await send('/', [field('url', 'http://127.0.0.1/healthz')])
