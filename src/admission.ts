@@ -26,6 +26,12 @@ export interface Admission {
    */
   mayUpload(options?: { bytes?: number; most?: number }): onRequestAsyncHookHandler
 
+  /**
+   * Takes so many more bytes of the free space for a request that has its place; to be disposed of. Rejects with `server_busy` if there
+   * are too few, and with `StorageFull` if there are none.
+   */
+  more(bytes: number): Promise<Disposable>
+
   /** Takes a place for what is to be put on the disk without an upload's request; to be disposed of. Rejects as `mayUpload` does. */
   take(bytes: number): Promise<Disposable>
 
@@ -63,6 +69,11 @@ class Place {
   }
 }
 
+interface Taken {
+  readonly place: Place
+  readonly first: Disposable
+}
+
 const places = new WeakMap<FastifyRequest, Place>()
 
 /**
@@ -96,14 +107,12 @@ export function openAdmission({ config, spool, loop = watchLoop() }: AdmissionOp
     if (room < wanted) throw busy('room')
   }
 
-  /** A place, and the first hold on it, which is let go of if there is no room. */
-  async function takePlace(bytes: number, isKnown: boolean): Promise<{ place: Place; first: Disposable }> {
-    refuseBeyondLimits()
-    uploads += 1
+  /** So many bytes of the free space, and the first hold on them, which is let go of if there is no room. */
+  async function takeRoom(bytes: number, isKnown: boolean, alsoFree = () => {}): Promise<Taken> {
     promised += bytes
     const place = new Place(() => {
-      uploads -= 1
       promised -= bytes
+      alsoFree()
     })
     const first = place.hold()
     try {
@@ -114,6 +123,14 @@ export function openAdmission({ config, spool, loop = watchLoop() }: AdmissionOp
       first[Symbol.dispose]()
       throw error
     }
+  }
+
+  async function takePlace(bytes: number, isKnown: boolean): Promise<Taken> {
+    refuseBeyondLimits()
+    uploads += 1
+    return takeRoom(bytes, isKnown, () => {
+      uploads -= 1
+    })
   }
 
   return {
@@ -132,6 +149,7 @@ export function openAdmission({ config, spool, loop = watchLoop() }: AdmissionOp
       }
     },
 
+    more: async (bytes) => (await takeRoom(bytes, false)).first,
     take: async (bytes) => (await takePlace(bytes, false)).first,
     list: turns(),
     close: () => loop.close(),

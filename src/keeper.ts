@@ -64,20 +64,19 @@ export class Keeper {
     }
   }
 
-  /** The whole body, until it is disposed of. */
-  async end(): Promise<StagedBytes & AsyncDisposable> {
+  /** The whole body, until it is disposed of; with `onDisk` in a file, however small it is. */
+  async end({ onDisk = false } = {}): Promise<StagedBytes & AsyncDisposable> {
     const kept = {
       size: this.size,
       md5: this.#md5?.digest('base64'),
       [Symbol.asyncDispose]: () => this.discard(),
     }
-    if (this.#file === undefined) {
+    if (this.#file === undefined && !onDisk) {
       const bytes = this.#slab?.subarray(0, this.size) ?? Buffer.of()
       return { ...kept, bytes, open: () => Readable.from([bytes]) }
     }
-    await this.#flush()
+    const file = await this.#flush()
     this.#giveBackSlab()
-    const file = this.#file
     return { ...kept, file, open: () => createReadStream(file.path, { highWaterMark: SLAB_BYTES }) }
   }
 
@@ -86,13 +85,15 @@ export class Keeper {
     await this.#file?.remove()
   }
 
-  async #flush(): Promise<void> {
+  async #flush(): Promise<TempFile> {
     const isFirst = this.#file === undefined
     this.#file ??= await this.#spool.create()
+    const file = this.#file
     const bytes = this.#slab?.subarray(0, this.#filled) ?? Buffer.of()
     this.#filled = 0
-    await this.#file.write(bytes)
+    await file.write(bytes)
     if (isFirst) this.#giveBackSlab()
+    return file
   }
 
   #giveBackSlab(): void {

@@ -27,6 +27,8 @@ export interface StageOptions {
   readonly maxFileSize: number
   /** Pixels of width × height. */
   readonly maxPixels: number
+  /** Whether even a small one is to wait in a temp file: for one of many that wait together. */
+  readonly onDisk?: boolean
 }
 
 /**
@@ -48,7 +50,7 @@ export async function stage(body: AsyncIterable<Buffer>, options: StageOptions):
       await keeper.push(chunk)
     }
     if (keeper.size === 0) throw problem('file_empty')
-    return { ...recogniser.end(), ...(await keeper.end()) }
+    return { ...recogniser.end(), ...(await keeper.end(options)) }
   } catch (error) {
     await keeper.discard()
     throw error

@@ -13,8 +13,8 @@ export async function takeFromUrl(
 ): Promise<Uploaded> {
   const { config } = deps
   if (!config.urlFetch.isOn) throw problem('url_fetch_off')
-  // The request's own place is for its body, which was small.
-  using _place = await doors.take(config.maxFileSize)
+  // The request has its place, but room only for its body, which was small.
+  using _room = await doors.more(config.maxFileSize)
   const body = await openRemote(url, { ...deps, signal: clientGone(reply) })
   const taken = takeUpload({ request, reply, incoming: { body, fields }, translate }, deps)
   return whileClientWaits(request.raw, taken).catch(explainRemote)

@@ -39,7 +39,9 @@ export async function takeUploads(
   await using kept = new AsyncDisposableStack()
   const files: (Staged | Problem)[] = []
   for await (const file of incoming.files) {
-    const staging = stage(file, { spool, digest: store.digest, maxFileSize, maxPixels })
+    // Memory for one: a form may have many small files, and take its time.
+    const onDisk = files.length > 0
+    const staging = stage(file, { spool, digest: store.digest, maxFileSize, maxPixels, onDisk })
     const staged = await staging.catch(ofThisFile)
     files.push(staged instanceof Problem ? staged : kept.use(staged))
   }

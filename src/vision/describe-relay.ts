@@ -48,6 +48,7 @@ const answered: Answer = answerIn(
   {
     ...NO_SNIFFING,
     'Cache-Control': header('`no-store`, unless the model’s server says otherwise.'),
+    'X-Accel-Buffering': header('`no`: a proxy that knows it passes each word on as it comes.'),
     'X-Upstream-Request-Id': header('The model’s server’s own `X-Request-Id`.'),
   },
 )

@@ -32,7 +32,8 @@ const DROPPED = new Set([
   ...['server', 'via', 'date', 'nel', 'report-to', 'reporting-endpoints', 'vary', 'x-content-type-options'],
   ...['ratelimit-limit', 'ratelimit-remaining', 'ratelimit-reset', 'public-key-pins', 'clear-site-data'],
 ])
-const DROPPED_PREFIXES = ['access-control-', 'x-layover-']
+/** The last are commands to a proxy in front of us. */
+const DROPPED_PREFIXES = ['access-control-', 'x-layover-', 'x-accel-']
 
 /** How a caller's key came: as OpenAI's clients send it, or as Anthropic's do. */
 export interface Credentials {

@@ -265,7 +265,7 @@ describe('transfer.sh', () => {
 
 test('every command of docs/adapters.md works as it is written', async () => {
   const page = await readFile(join(root, 'docs/adapters.md'), 'utf8')
-  const lines = [...page.matchAll(/^```sh\n(.*?)^```$/gms)].flatMap(([, block = '']) =>
+  const lines = [...page.matchAll(/^```sh[^\n]*\n(.*?)^```$/gms)].flatMap(([, block = '']) =>
     block.trim().split('\n'),
   )
   expect(lines.length).toBeGreaterThanOrEqual(6)

@@ -1,37 +1,71 @@
-import { once } from 'node:events'
+import { EventEmitter, once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { request } from 'node:https'
-import { expect, test } from 'vitest'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { parse } from 'yaml'
+import { loadConfig } from '../../src/config.ts'
 import { authorization } from '../support/app.ts'
 import { startPair } from '../support/behind-proxy.ts'
-import { startOrigin } from '../support/remote.ts'
+import { type ModelServer, startModelServer } from '../support/model-server.ts'
 import { installedProxies } from '../support/shipped-proxy.ts'
 
-test.each(installedProxies())(
-  'behind %s, a piece of a model’s answer comes before the next is made',
-  async (kind) => {
-    const { promise: isSeen, resolve: seen } = Promise.withResolvers<void>()
-    await using model = await startOrigin((asked, answer) => {
-      asked.resume()
-      answer.writeHead(200, { 'content-type': 'text/event-stream' }).write('data: first\n\n')
-      void isSeen.then(() => answer.end('data: second\n\n'))
-    })
-    const env = { VISION_UPSTREAM_URL: `http://127.0.0.1:${model.port}/v1`, VISION_UPSTREAM_KEY: 'theirs' }
-    await using pair = await startPair(kind, { env })
-    const call = request({
-      method: 'POST',
-      host: '127.0.0.1',
-      port: pair.proxy.port,
-      path: '/v1/chat/completions',
-      servername: 'localhost',
-      ca: pair.proxy.cert,
-      headers: { authorization, host: 'localhost', 'content-type': 'application/json' },
-    }).end('{"model":"m","stream":true,"messages":[]}')
-    const [answer] = await once(call, 'response')
-    let text = ''
-    for await (const piece of answer) {
-      text += piece
-      if (text.includes('first')) seen()
-    }
-    expect(text).toBe('data: first\n\ndata: second\n\n')
-  },
-)
+/** Calls of a model behind the files of `deploy/`: its words come as it says them, and it may think for as long as Layover lets it. */
+
+let model: ModelServer
+beforeAll(async () => {
+  model = await startModelServer()
+})
+afterAll(() => model[Symbol.asyncDispose]())
+
+describe.each(installedProxies())('behind %s', (kind) => {
+  test.each(['/v1/chat/completions', '/v1/responses', '/v1/messages'])(
+    'the first word of POST %s arrives before the second is said',
+    async (path) => {
+      await using pair = await startPair(kind, { env: { VISION_UPSTREAM_URL: model.url } })
+      const read = new EventEmitter()
+      model.answer = async (response) => {
+        response.writeHead(200, { 'content-type': 'text/event-stream' })
+        response.write('data: one\n\n')
+        await once(read, 'first')
+        response.end('data: two\n\n')
+      }
+      const { port, cert } = pair.proxy
+      const sent = request({
+        ...{ host: '127.0.0.1', port, path, method: 'POST', servername: 'localhost', ca: cert, agent: false },
+        headers: { authorization, 'content-type': 'application/json', host: 'localhost' },
+      })
+      sent.end(JSON.stringify({ model: 'stub', stream: true, messages: [], input: [] }))
+      const [answer] = await once(sent, 'response')
+      const heard: string[] = []
+      for await (const piece of answer) {
+        heard.push(String(piece))
+        read.emit('first')
+      }
+      expect(heard).toEqual(['data: one\n\n', 'data: two\n\n'])
+    },
+  )
+})
+
+const shipped = (path: string) => readFileSync(join(import.meta.dirname, '../../deploy', path), 'utf8')
+
+test.each([
+  ['nginx', () => /proxy_read_timeout (\w+);/.exec(shipped('nginx.conf'))?.[1]],
+  ['Caddy', () => /response_header_timeout (\w+)/.exec(shipped('Caddyfile'))?.[1]],
+  [
+    'Traefik',
+    () =>
+      parse(shipped('traefik/layover.yml')).http.serversTransports.layover.forwardingTimeouts
+        .responseHeaderTimeout,
+  ],
+  [
+    'the Ingress',
+    () =>
+      `${parse(shipped('kubernetes/ingress.yaml')).metadata.annotations['nginx.ingress.kubernetes.io/proxy-read-timeout']}s`,
+  ],
+])('%s waits for a model for longer than Layover does', (_name, limit) => {
+  const { vision, s3, idleTimeout } = loadConfig({})
+  expect(Number(/^(\d+)s$/.exec(limit() ?? '')?.[1])).toBeGreaterThan(
+    Math.max(vision.timeout, s3.timeout, idleTimeout),
+  )
+})

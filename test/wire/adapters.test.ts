@@ -322,6 +322,21 @@ describe.each(several)('several files by $name', ({ name, path, urls }) => {
     expect(await used()).toBe(0)
   })
 
+  test('wait for the end of their form on the disk, but for the first: twenty small ones take no more memory than one', async () => {
+    await start()
+    const form = multipartBody(Array.from({ length: 20 }, () => file(tinyPng)))
+    const socket = await openSocket(app.port)
+    socket.write(formHead(path, form))
+    socket.write(form.body.subarray(0, -4))
+    await eventually(async () => (await app.files()).length === 19)
+    socket.write(form.body.subarray(-4))
+    await eventually(async () => {
+      const names = await app.files()
+      return names.length === 20 && names.every((name) => /^[0-9a-z]{48}\.png$/.test(name))
+    })
+    socket.destroy()
+  })
+
   test('leave nothing if the store fails at one of them', async () => {
     await start({ QUOTA: '100MB' }, { wrap: failingFrom(3) })
     const answer = await send(path, [file(tinyPng), file(tinyPng), file(tinyPng)])
@@ -461,6 +476,13 @@ test('a URL is not fetched where nothing is', async () => {
   const url = 'http://example.com/x.png'
   expect((await send('/', [field('url', url)])).status).toBe(403)
   expect((await send('/api/1/upload', [field('source', url)])).status).toBe(403)
+})
+
+test('a URL takes no second place of an upload', async () => {
+  await start({ MAX_CONCURRENT_UPLOADS: '1' })
+  const url = 'http://127.0.0.1/x.png'
+  const answers = [await send('/', [field('url', url)]), await send('/api/1/upload', [field('source', url)])]
+  expect(answers.map(({ status }) => status)).toEqual([403, 403])
 })
 
 test('a URL that is not public is not fetched either', async () => {

@@ -374,6 +374,8 @@ describe('keys and headers', () => {
             'x-request-id': 'theirs',
             'x-ratelimit-remaining': '3',
             'strict-transport-security': 'max-age=1',
+            'x-accel-redirect': '/readyz',
+            'x-accel-buffering': 'yes',
           },
         })
         .end('short')
@@ -382,8 +384,9 @@ describe('keys and headers', () => {
       ...{ status: 418, 'x-upstream-request-id': 'theirs', 'x-ratelimit-remaining': '3' },
       'x-request-id': expect.not.stringContaining('theirs'),
     })
-    for (const name of ['set-cookie', 'access-control-allow-origin', 'x-hop', 'strict-transport-security'])
-      expect(headers.has(name)).toBe(false)
+    const theirs = ['set-cookie', 'access-control-allow-origin', 'x-hop', 'strict-transport-security']
+    for (const name of [...theirs, 'x-accel-redirect']) expect(headers.has(name)).toBe(false)
+    expect(headers.get('x-accel-buffering')).toBe('no')
   })
 
   test('no log line has a key, a prompt or an image’s address, at its most talkative', async () => {
