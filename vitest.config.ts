@@ -10,7 +10,7 @@ const NOT_ON_S3 = [
   'test/wire/{admission,framing,pace,pipelining,protocol}.test.ts',
   'test/e2e/command-{help,terminal,upload}.test.ts',
   'test/e2e/{bench,clients-apps,clients-picgo,cost,documents,fetchers,log-reader}.test.ts',
-  'test/e2e/{proxy-variables,receipts,uncaught,vision-clients,vision-memory}.test.ts',
+  'test/e2e/{proxy-variables,receipts,uncaught,vision-clients,vision-memory,vision-process}.test.ts',
   'test/wire/links-trouble.test.ts',
   'test/wire/vision-trouble.test.ts',
   'test/wire/store-trouble.test.ts',

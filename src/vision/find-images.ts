@@ -22,67 +22,72 @@ const DEEPEST = 4
 export function findImages(shape: Shape, outline: Outline): FoundImage[] {
   const { value } = outline
   if (!isRecord(value)) return []
-  if (shape === 'responses')
-    return itemsOf(value.input, 'input').flatMap(([item, at]) => inItem(item, at, outline))
-  const messages = itemsOf(value.messages, 'messages')
-  return messages.flatMap(([{ content }, at]) =>
-    shape === 'chat'
-      ? itemsOf(content, `${at}.content`).flatMap(([part, at]) => inPart(part, at, outline))
-      : inBlocks(content, `${at}.content`, { outline, depth: 0 }),
-  )
+  if (shape === 'responses') return [...inEach(value.input, 'input', (item) => inItem(item, outline))]
+  return [
+    ...inEach(value.messages, 'messages', ({ content }) =>
+      shape === 'chat'
+        ? inEach(content, '.content', (part) => inPart(part, outline))
+        : inBlocks(content, '.content', { outline, depth: 0 }),
+    ),
+  ]
 }
 
-/** The objects in a list, each with its place; none if it is no list. */
-function itemsOf(list: unknown, place: string): [Record<string, unknown>, string][] {
-  if (!Array.isArray(list)) return []
-  return list.flatMap((item, index) => (isRecord(item) ? [[item, `${place}[${index}]`]] : []))
+type Members = Readonly<Record<string, unknown>>
+
+/** The images in the objects of a list, if it is one. Their places are put together only here, as most objects have none. */
+function* inEach(
+  list: unknown,
+  name: string,
+  inside: (item: Members) => Iterable<FoundImage>,
+): Generator<FoundImage> {
+  if (!Array.isArray(list)) return
+  for (const [index, item] of list.entries()) {
+    if (!isRecord(item)) continue
+    for (const image of inside(item)) yield { ...image, place: `${name}[${index}]${image.place}` }
+  }
 }
 
 /** A part of a message to chat completions, or of an item of a response's input: `image_url` is the URL, or an object with it. */
-function inPart(
-  { image_url: image }: Record<string, unknown>,
-  place: string,
-  outline: Outline,
-): FoundImage[] {
-  const [value, at] = isRecord(image) ? [image.url, `${place}.image_url.url`] : [image, `${place}.image_url`]
+function inPart({ image_url: image }: Members, outline: Outline): FoundImage[] {
+  const [value, place] = isRecord(image) ? [image.url, '.image_url.url'] : [image, '.image_url']
   const text = outline.textOf(value)
-  return text ? [{ place: at, text, isBase64: false, source: undefined }] : []
+  return text ? [{ place, text, isBase64: false, source: undefined }] : []
 }
 
 /** A message, or what a tool or a screen gave. */
-function inItem(item: Record<string, unknown>, place: string, outline: Outline): FoundImage[] {
-  const { content, output } = item
-  const lists = [...itemsOf(content, `${place}.content`), ...itemsOf(output, `${place}.output`)]
-  if (isRecord(output)) lists.push([output, `${place}.output`])
-  return lists.flatMap(([part, at]) => inPart(part, at, outline))
+function* inItem({ content, output }: Members, outline: Outline): Generator<FoundImage> {
+  yield* inEach(content, '.content', (part) => inPart(part, outline))
+  yield* inEach(output, '.output', (part) => inPart(part, outline))
+  if (!isRecord(output)) return
+  for (const image of inPart(output, outline)) yield { ...image, place: `.output${image.place}` }
 }
 
 /** Blocks in Anthropic's shape: images, and what may hold blocks itself. */
 function inBlocks(
   list: unknown,
-  place: string,
+  name: string,
   { outline, depth }: { outline: Outline; depth: number },
-): FoundImage[] {
+): Iterable<FoundImage> {
   if (depth > DEEPEST) return []
-  return itemsOf(list, place).flatMap(([{ type, source, content }, at]) => {
+  const within = { outline, depth: depth + 1 }
+  return inEach(list, name, function* ({ type, source, content }) {
     const found = outline.objectOf(source)
-    const within = { outline, depth: depth + 1 }
-    if (type === 'image') return found ? inSource(found, `${at}.source`, outline) : []
-    return [
-      ...inBlocks(content, `${at}.content`, within),
-      ...inBlocks(found?.members.content, `${at}.source.content`, within),
-    ]
+    if (type === 'image') {
+      if (found) yield* inSource(found, outline)
+      return
+    }
+    yield* inBlocks(content, '.content', within)
+    yield* inBlocks(found?.members.content, '.source.content', within)
   })
 }
 
 function inSource(
   { span, members }: NonNullable<ReturnType<Outline['objectOf']>>,
-  place: string,
   outline: Outline,
 ): FoundImage[] {
   const isBase64 = members.type === 'base64'
   if (!isBase64 && members.type !== 'url') return []
   const member = isBase64 ? 'data' : 'url'
   const text = outline.textOf(members[member])
-  return text ? [{ place: `${place}.${member}`, text, isBase64, source: span }] : []
+  return text ? [{ place: `.source.${member}`, text, isBase64, source: span }] : []
 }

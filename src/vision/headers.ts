@@ -32,8 +32,9 @@ const DROPPED = new Set([
   ...['server', 'via', 'date', 'nel', 'report-to', 'reporting-endpoints', 'vary', 'x-content-type-options'],
   ...['ratelimit-limit', 'ratelimit-remaining', 'ratelimit-reset', 'public-key-pins', 'clear-site-data'],
 ])
-/** The last are commands to a proxy in front of us. */
-const DROPPED_PREFIXES = ['access-control-', 'x-layover-', 'x-accel-']
+/** What tells a proxy before us what to do, such as to serve another file in place of the answer. */
+const OF_PROXIES = ['x-accel-', 'x-sendfile', 'x-lighttpd-']
+const DROPPED_PREFIXES = ['access-control-', 'x-layover-', ...OF_PROXIES]
 
 /** How a caller's key came: as OpenAI's clients send it, or as Anthropic's do. */
 export interface Credentials {
@@ -82,5 +83,7 @@ export function answerHeaders(
     'cache-control': 'no-store',
     ...Object.fromEntries(passed),
     'x-content-type-options': 'nosniff',
+    // Else nginx would hold tokens back until there are many.
+    'x-accel-buffering': 'no',
   }
 }

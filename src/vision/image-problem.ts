@@ -22,7 +22,8 @@ const CAUSES: { readonly [code in ErrorCode]?: 'vision_image_not_an_image' | 'vi
 
 /** What went wrong with an image, as the one who sent the request can understand it; what is not about the image stays as it is. */
 export function explainImage(cause: unknown, image: string): unknown {
-  if (cause instanceof ObjectNotFound) return problemWith('vision_image_unknown', { cause }, { image })
+  // Not with its cause, which names the image in the log.
+  if (cause instanceof ObjectNotFound) return problem('vision_image_unknown', { image })
   if (cause instanceof SyntaxError)
     return problemWith('vision_image_invalid', { cause }, { image, reason: 'Its text is malformed.' })
   if (!(cause instanceof Problem)) return cause

@@ -1,7 +1,11 @@
 import { randomBytes } from 'node:crypto'
+import { BoundedText } from './bounded-text.ts'
+import { ByteFinder } from './byte-finder.ts'
 
 /** Bytes that a string may have and still be part of the outline. */
 const LONGEST_STRING = 256
+/** Objects and lists: an empty one takes three bytes here, and many times as much memory and time once parsed. */
+const MOST_HOLDERS = 100_000
 /** Members whose strings are set aside however short they are, as they may have to be replaced. */
 const SET_ASIDE = new Set(['url', 'image_url', 'data'])
 /** The member whose objects may have to be replaced. */
@@ -34,11 +38,11 @@ export interface Outline {
 export class JsonOutliner {
   /** What stands in the place of what was set aside. Nobody can know it beforehand and send it. */
   readonly #mark = `${randomBytes(12).toString('hex')}-`
-  readonly #limit: number
   readonly #spans: { start: number; end: number }[] = []
-  /** The outline so far, in the first `#size` bytes. */
-  #kept = Buffer.allocUnsafe(1024)
-  #size = 0
+  /** The outline so far. */
+  readonly #kept: BoundedText
+  /** Objects and lists so far. */
+  #holders = 0
   /** Bytes of the text before the piece at hand. */
   #before = 0
   #last = 0
@@ -47,17 +51,17 @@ export class JsonOutliner {
   /** Objects that may have to be replaced and have not ended. */
   readonly #open: { depth: number; span: { start: number; end: number } }[] = []
   #string: StringState | undefined
-  #quotes = new Finder(Buffer.of(), QUOTE)
-  #escapes = new Finder(Buffer.of(), BACKSLASH)
+  #quotes = new ByteFinder(Buffer.of(), QUOTE)
+  #escapes = new ByteFinder(Buffer.of(), BACKSLASH)
 
-  /** `limit`: bytes that the outline may have; beyond, `push` throws a RangeError. */
+  /** `limit`: bytes that the outline may have; beyond, and with too many objects and lists, `push` throws a RangeError. */
   constructor(limit: number) {
-    this.#limit = limit
+    this.#kept = new BoundedText(limit)
   }
 
   push(piece: Buffer): void {
-    this.#quotes = new Finder(piece, QUOTE)
-    this.#escapes = new Finder(piece, BACKSLASH)
+    this.#quotes = new ByteFinder(piece, QUOTE)
+    this.#escapes = new ByteFinder(piece, BACKSLASH)
     for (let at = 0; at < piece.length; ) {
       at = this.#string === undefined ? this.#skip(piece, at) : this.#read(piece, at, this.#string)
     }
@@ -68,7 +72,7 @@ export class JsonOutliner {
   end(): Outline {
     const [mark, spans] = [this.#mark, this.#spans]
     if (this.#string !== undefined) throw new SyntaxError('a string has no end')
-    const value: unknown = JSON.parse(decoded(this.#kept.subarray(0, this.#size)))
+    const value: unknown = JSON.parse(this.#kept.whole())
     return {
       value,
       textOf(value) {
@@ -91,13 +95,14 @@ export class JsonOutliner {
     for (let at = from; at < piece.length; at += 1) {
       const byte = piece[at]
       if (byte === QUOTE) {
-        this.#keep(piece.subarray(written, at))
+        this.#kept.push(piece.subarray(written, at))
         this.#begin(this.#before + at)
         return at + 1
       }
+      if (byte === OPEN_OBJECT || byte === OPEN_LIST) this.#count()
       if (byte === OPEN_OBJECT) {
         if (this.#last === COLON && this.#key === REPLACEABLE) {
-          this.#keep(piece.subarray(written, at))
+          this.#kept.push(piece.subarray(written, at))
           this.#wrap(this.#before + at)
           written = at
         }
@@ -105,34 +110,39 @@ export class JsonOutliner {
       } else if (byte === CLOSE_OBJECT) {
         this.#depth -= 1
         if (this.#open.at(-1)?.depth === this.#depth) {
-          this.#keep(piece.subarray(written, at + 1))
+          this.#kept.push(piece.subarray(written, at + 1))
           this.#unwrap(this.#before + at + 1)
           written = at + 1
         }
       }
       if (byte === OPEN_OBJECT || byte === OPEN_LIST || byte === COLON || byte === COMMA) this.#last = byte
     }
-    this.#keep(piece.subarray(written))
+    this.#kept.push(piece.subarray(written))
     return piece.length
+  }
+
+  #count(): void {
+    this.#holders += 1
+    if (this.#holders > MOST_HOLDERS) throw new RangeError('too many objects and lists')
   }
 
   #wrap(start: number): void {
     const span = { start, end: start }
     this.#open.push({ depth: this.#depth, span })
-    this.#keep(Buffer.from(`{"${this.#mark}":{"index":${this.#spans.push(span) - 1},"object":`))
+    this.#kept.push(Buffer.from(`{"${this.#mark}":{"index":${this.#spans.push(span) - 1},"object":`))
   }
 
   #unwrap(end: number): void {
     const open = this.#open.pop()
     if (open) open.span.end = end
-    this.#keep(Buffer.from('}}'))
+    this.#kept.push(Buffer.from('}}'))
   }
 
   #begin(start: number): void {
     const isValue = this.#last === COLON
     const isAside = isValue && SET_ASIDE.has(this.#key)
-    this.#string = { start, isValue, isAside, isEscaped: false, kept: this.#size, length: 0 }
-    this.#keep(QUOTED)
+    this.#string = { start, isValue, isAside, isEscaped: false, kept: this.#kept.size, length: 0 }
+    this.#kept.push(QUOTED)
   }
 
   /** Goes through a string. Answers where it stopped. */
@@ -162,25 +172,17 @@ export class JsonOutliner {
   #take(bytes: Buffer, string: StringState): void {
     string.length += bytes.length
     if (string.length > LONGEST_STRING) string.isAside = true
-    if (!string.isAside) this.#keep(bytes)
+    if (!string.isAside) this.#kept.push(bytes)
   }
 
   #finish(end: number, { start, isValue, isAside, kept }: StringState): void {
     this.#string = undefined
-    if (!isValue) this.#key = isAside ? '' : keyOf(this.#kept.toString('utf8', kept + 1, this.#size))
+    if (!isValue) this.#key = isAside ? '' : keyOf(this.#kept.from(kept + 1))
     if (isAside) {
-      this.#size = kept
-      this.#keep(Buffer.from(`"${this.#mark}${this.#spans.push({ start, end }) - 1}`))
+      this.#kept.cutTo(kept)
+      this.#kept.push(Buffer.from(`"${this.#mark}${this.#spans.push({ start, end }) - 1}`))
     }
-    this.#keep(QUOTED)
-  }
-
-  #keep(bytes: Uint8Array): void {
-    const size = this.#size + bytes.length
-    if (size > this.#limit) throw new RangeError('too much besides long strings')
-    if (size > this.#kept.length) this.#kept = Buffer.concat([this.#kept], 2 * size)
-    this.#kept.set(bytes, this.#size)
-    this.#size = size
+    this.#kept.push(QUOTED)
   }
 }
 
@@ -197,26 +199,6 @@ interface StringState {
   length: number
 }
 
-/** Finds a byte in a piece again and again, each time further on. What was found counts until it has been passed, as looking may take long. */
-class Finder {
-  readonly #piece: Buffer
-  readonly #byte: number
-  #found = -1
-
-  constructor(piece: Buffer, byte: number) {
-    this.#piece = piece
-    this.#byte = byte
-  }
-
-  /** Where the next one is, at the place given or behind it; Infinity for none. */
-  from(at: number): number {
-    if (this.#found >= at) return this.#found
-    const found = this.#piece.indexOf(this.#byte, at)
-    this.#found = found === -1 ? Number.POSITIVE_INFINITY : found
-    return this.#found
-  }
-}
-
 /** A member's name. One that cannot be read is found by `JSON.parse` later. */
 function keyOf(text: string): string {
   if (!text.includes('\\')) return text
@@ -224,14 +206,6 @@ function keyOf(text: string): string {
     return JSON.parse(`"${text}"`)
   } catch {
     return ''
-  }
-}
-
-function decoded(bytes: Buffer): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
-  } catch (cause) {
-    throw new SyntaxError('not in UTF-8', { cause })
   }
 }
 

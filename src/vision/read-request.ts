@@ -61,12 +61,17 @@ export async function readRequest(
 
 function kept(whole: Awaited<ReturnType<Keeper['end']>>): KeptBody {
   const { bytes, file, size } = whole
+  let isGone = false
   return {
     size,
-    [Symbol.asyncDispose]: () => whole[Symbol.asyncDispose](),
+    async [Symbol.asyncDispose]() {
+      isGone = true
+      await whole[Symbol.asyncDispose]()
+    },
     async *read({ start, end }) {
       if (start >= end) return
-      // A copy: the memory is another request's as soon as the body is disposed of.
+      // The memory is another request's as soon as the body is disposed of, as it is when the client leaves.
+      if (isGone) throw new Error('the body has been disposed of')
       if (bytes) yield Buffer.from(bytes.subarray(start, end))
       else if (file) yield* createReadStream(file.path, { start, end: end - 1, highWaterMark: PIECE })
     },

@@ -60,13 +60,17 @@ export function openUpstream(address: string, { timeout }: Pick<Config['vision']
       // Until somebody else listens.
       answer.body.on('error', () => {})
       const { statusCode: status } = answer
-      if (status < 300 || status >= 400) return answer
+      const reason = whyUnusable(status)
+      if (reason === undefined) return answer
       answer.body.destroy()
-      throw problem('vision_upstream_unreachable', {
-        reason: `it redirects (${status}), which is not followed`,
-      })
+      throw problem('vision_upstream_unreachable', { reason })
     },
   }
+}
+
+function whyUnusable(status: number): string | undefined {
+  if (status >= 300 && status < 400) return `it redirects (${status}), which is not followed`
+  return status > 599 ? `it answers with the status ${status}, which HTTP does not have` : undefined
 }
 
 const OUR_FAULTS = [errors.InvalidArgumentError, errors.RequestContentLengthMismatchError]
@@ -82,6 +86,7 @@ function explained(error: unknown): unknown {
 }
 
 function reasonOf(error: unknown, code: string): string {
+  if (error instanceof errors.HeadersOverflowError) return 'its headers are too large'
   if (error instanceof errors.HTTPParserError) return 'what it answers is not HTTP'
   if (error instanceof errors.SocketError || code === 'ECONNRESET' || code === 'EPIPE')
     return 'it broke off the connection before it answered'

@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util'
+import { startModelServer } from './model-server.ts'
 import { schemathesis } from './schemathesis.ts'
 import { startServer } from './server.ts'
 import { tempFolder } from './temp-folder.ts'
@@ -17,9 +18,14 @@ process.exitCode = problems.length > 0 ? 1 : 0
 /** What was wrong. */
 async function fuzz(options: { cases: number; seed: number }): Promise<string[]> {
   await using folder = await tempFolder()
+  await using model = await startModelServer()
+  model.answer = (response) => response.writeHead(200, { 'content-type': 'application/json' }).end('{}')
   // Else it would ask the hosts of all the URLs that come to be made.
   await using server = await startServer({
-    env: { HOST: '127.0.0.1', MIN_FREE_SPACE: '0', URL_FETCH: 'off', ADAPTERS: 'all' },
+    env: {
+      ...{ HOST: '127.0.0.1', MIN_FREE_SPACE: '0', URL_FETCH: 'off', ADAPTERS: 'all' },
+      ...{ VISION_UPSTREAM_URL: model.url, VISION_IMAGES: 'url' },
+    },
   })
   const url = server.url.replace('localhost', '127.0.0.1')
   const isClean = await schemathesis({ ...options, url, key: server.key(), dir: folder.path })
@@ -36,6 +42,7 @@ async function fuzz(options: { cases: number; seed: number }): Promise<string[]>
   return [
     ...(isClean ? [] : ['answers are not as the document says, see above']),
     ...(requests.length > 0 ? [] : ['the server was never asked']),
+    ...(model.calls.some(({ body }) => body.includes('/uploads/')) ? [] : ['the model was shown no image']),
     ...(code === 0 ? [] : [`the server ended with ${code ?? signal}`]),
     ...failures.map((line) => `the server logged ${line}`),
   ]

@@ -98,6 +98,9 @@ describe('the outline of a JSON text', () => {
     const long = JSON.stringify({ text: 'x'.repeat(100_000) })
     expect(() => outline(long, [], 2000)).not.toThrow()
     expect(() => outline(JSON.stringify(Array(1000).fill('short')), [], 2000)).toThrow(RangeError)
+    // Each takes far more memory and time than its few bytes say.
+    for (const empty of ['{}', '[]'])
+      expect(() => outline(`[${Array(200_000).fill(empty)}]`)).toThrow(RangeError)
   })
 })
 

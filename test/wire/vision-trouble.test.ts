@@ -158,6 +158,7 @@ describe('the model’s server', () => {
   test.each<[string, (typeof model)['take']]>([
     ['breaks off before it answers', (request) => request.socket.destroy()],
     ['answers with nonsense', (_request, response) => response.socket?.end('SSH-2.0-OpenSSH_9\r\n\r\n')],
+    ['answers with a status that there is not', (_request, response) => response.writeHead(999).end()],
     ['redirects', (_request, response) => response.writeHead(307, { location: 'http://127.0.0.1:1/' }).end()],
   ])('that %s cannot be used', async (_how, take) => {
     model.take = take

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { apiKey, authorization, startApp, type TestApp } from '../support/app.ts'
-import { fixture, photos, sha256, tinyPng } from '../support/images.ts'
+import { fixture, photos, pngOfSize, sha256, tinyPng } from '../support/images.ts'
 import { type ModelServer, type SeenImage, startModelServer } from '../support/model-server.ts'
 import { type Origin, startOrigin } from '../support/remote.ts'
 
@@ -18,7 +18,7 @@ beforeAll(async () => {
   model = await startModelServer()
   origin = await startOrigin((request, response) => {
     fetched.push(request.url ?? '')
-    if (request.url === '/photo.jpg')
+    if (request.url?.split('?')[0] === '/photo.jpg')
       return response.setHeader('content-type', 'image/jpeg').end(fixture('photo.jpg'))
     if (request.url === '/page') return response.setHeader('content-type', 'text/html').end('<html>')
     response.writeHead(403).end()
@@ -240,6 +240,38 @@ describe('before the model is called, a request is refused', () => {
     expect(model.calls).toEqual([])
   })
 
+  test('for an image that expires while those before it are sent', async () => {
+    const { url: first } = await upload(inline, pngOfSize(15 * 1024 ** 2))
+    const { url } = await upload(inline, tinyPng, { expires_in: '60' })
+    const ended = Promise.withResolvers<boolean>()
+    model.take = (request) => {
+      request.once('data', () => {
+        now += 61_000
+        request.resume()
+      })
+      request.once('close', () => ended.resolve(request.complete))
+    }
+    const found = await refusal(await ask(inline, chatOf(first, url)))
+    expect(found).toMatchObject({ status: 400, code: 'vision_image_expired' })
+    expect(found.message).toContain(`The image at ${near} (${url}) expired at 20`)
+    expect(await ended.promise).toBe(false)
+  })
+
+  test('for images of other servers that are too large together, before all are fetched', async () => {
+    const env = { VISION_UPSTREAM_URL: model.url, VISION_MAX_BODY: '100KB', VISION_REHOST: 'on' }
+    await using small = await startApp({ env: { ...env, URL_FETCH_ALLOW: `127.0.0.1:${origin.port}` } })
+    const urls = Array.from(
+      { length: 20 },
+      (_, index) => `http://127.0.0.1:${origin.port}/photo.jpg?${index}`,
+    )
+    expect(await refusal(await ask(small, chatOf(...urls)))).toMatchObject({
+      status: 413,
+      code: 'vision_body_too_large',
+    })
+    expect(fetched.length).toBeLessThan(20)
+    expect(await onlyImages(small)).toEqual([])
+  })
+
   test.each([
     ['vision_image_unknown', () => `${inline.url.replace('127.0.0.1', 'localhost')}/uploads/2026/01/x.png`],
     ['vision_image_not_an_image', () => dataUrl(Buffer.from('<svg xmlns="http://www.w3.org/2000/svg"/>'))],
@@ -370,6 +402,7 @@ describe('keys and headers', () => {
       response
         .writeHead(418, {
           ...{ 'set-cookie': 'a=b', 'access-control-allow-origin': '*', connection: 'x-hop', 'x-hop': '1' },
+          ...{ 'x-accel-redirect': '/inside', 'x-accel-buffering': 'yes', 'x-sendfile': '/etc/passwd' },
           ...{
             'x-request-id': 'theirs',
             'x-ratelimit-remaining': '3',
@@ -384,9 +417,10 @@ describe('keys and headers', () => {
       ...{ status: 418, 'x-upstream-request-id': 'theirs', 'x-ratelimit-remaining': '3' },
       'x-request-id': expect.not.stringContaining('theirs'),
     })
-    const theirs = ['set-cookie', 'access-control-allow-origin', 'x-hop', 'strict-transport-security']
-    for (const name of [...theirs, 'x-accel-redirect']) expect(headers.has(name)).toBe(false)
     expect(headers.get('x-accel-buffering')).toBe('no')
+    const ofTheirSite = ['set-cookie', 'access-control-allow-origin', 'x-hop', 'strict-transport-security']
+    for (const name of [...ofTheirSite, 'x-accel-redirect', 'x-sendfile'])
+      expect(headers.has(name), name).toBe(false)
   })
 
   test('no log line has a key, a prompt or an image’s address, at its most talkative', async () => {
@@ -398,6 +432,9 @@ describe('keys and headers', () => {
     const { url } = await upload(app, tinyPng)
     await ask(app, { ...chatOf(url, dataUrl(tinyPng)), prompt: 'my-secret-prompt' })
     await ask(app, chatOf('https://secret.example/\u0000', `${url}x`))
+    const deleted = await upload(app, tinyPng)
+    await fetch(`${app.url}/v1/files/uploads/${deleted.id}`, { method: 'DELETE', headers: { authorization } })
+    await ask(app, chatOf(deleted.url))
     model.take = (_request, response) =>
       response.socket?.end('HTTP/1.1 200 OK\r\nmy-secret-prompt\x00: 1\r\n\r\n')
     await ask(app, chatOf(url))
@@ -415,6 +452,7 @@ describe('keys and headers', () => {
       'my-secret-prompt',
       'secret.example',
       new URL(url).pathname.slice(-40),
+      new URL(deleted.url).pathname.slice(-40),
     ])
       expect(log).not.toContain(secret)
   })
