@@ -148,8 +148,6 @@ function send({ statusCode, headers, body }: UpstreamAnswer, { request, reply, i
     request.log.warn({ err: bare(error) }, 'the model’s server broke off its answer')
   })
   body.on('pause', () => socket.setTimeout(idle * 1000))
-  // nginx would else gather a model's words until they fill its buffer.
-  reply.header('x-accel-buffering', 'no')
   return reply.code(statusCode).headers(answerHeaders(headers)).send(body)
 }
 
