@@ -74,6 +74,7 @@ export async function upload(file, { expiresIn, onProgress, signal }) {
     setClock(request.getResponseHeader('date'))
     const { status, responseText: text } = request
     const image = read({ status, text, retryAfter: request.getResponseHeader('retry-after') })
+    if (!image.id || !image.url) throw new Refusal(say('strange', { status }))
     if (!signal.aborted) return image
     // If it cannot be deleted it is there, and that should be seen.
     const isGone = await deleteImage(image.id).then(
@@ -119,7 +120,7 @@ const LAST_BYTES = 65_536
 /** @param {{ status: number, text: string, retryAfter: string | null }} answer */
 function read({ status, text, retryAfter }) {
   const body = parse(text)
-  if (status === 200 && body !== undefined) return body
+  if (status === 200 && body instanceof Object) return body
   const message = body?.error?.message
   const seconds = Number.parseInt(retryAfter ?? '', 10)
   const facts = { status, retryAfter: Number.isNaN(seconds) ? undefined : seconds }
