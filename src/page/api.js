@@ -105,7 +105,10 @@ function send(request, file, { expiresIn, onProgress, signal }) {
     onProgress(Math.min(loaded, file.size))
   }
   // What has wholly left may have been stored: the answer is waited for then, and the image deleted.
-  signal.addEventListener('abort', () => left > LAST_BYTES && request.abort())
+  signal.addEventListener('abort', () => {
+    if (left > LAST_BYTES) request.abort()
+    else setTimeout(() => request.abort(), LONGEST_ANSWER)
+  })
   return new Promise((resolve, reject) => {
     request.onload = () => resolve()
     request.onerror = () => reject(unanswered())
@@ -116,6 +119,8 @@ function send(request, file, { expiresIn, onProgress, signal }) {
 
 /** So many bytes may be on their way without the browser having said so. */
 const LAST_BYTES = 65_536
+/** Milliseconds that the answer to an upload that was cancelled is waited for. */
+const LONGEST_ANSWER = 30_000
 
 /** @param {{ status: number, text: string, retryAfter: string | null }} answer */
 function read({ status, text, retryAfter }) {

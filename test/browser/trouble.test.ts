@@ -209,6 +209,27 @@ describe.skipIf(!hasBrowser())('when something goes wrong, the page', () => {
     await dialog.dismiss()
   })
 
+  test('goes on with other uploads when some were cancelled that get no answer', async () => {
+    await using opened = await openPage(browser, app)
+    const { page } = opened
+    await page.clock.install()
+    await page.reload()
+    const held: string[] = []
+    await page.route('**/v1/files/uploads', (route) => {
+      if (held.length === 3) return route.continue()
+      held.push(route.request().method())
+    })
+    await pick(
+      page,
+      ['1', '2', '3', '4'].map((name) => ({ name: `${name}.png`, mimeType: '', buffer: tinyPng })),
+    )
+    await expect.poll(() => held.length).toBe(3)
+    for (const name of ['1.png', '2.png', '3.png'])
+      await cardOf(page, name).getByRole('button', { name: 'Cancel' }).click()
+    await page.clock.fastForward(60_000)
+    await cardOf(page, '4.png').getByRole('button', { name: 'Copy URL' }).waitFor({ timeout: 10_000 })
+  })
+
   test('waits when there were too many requests, says so, and goes on by itself', async () => {
     await using strict = await startApp({ env: { RATE_LIMIT: '4/2s' } })
     await using opened = await openPage(browser, strict)
