@@ -1,10 +1,16 @@
 # An argument, so that a build can pin a digest or use a mirror.
 ARG NODE_IMAGE=node:26-slim
 
+# With `on`, the image can make fitted copies (docs/fit.md): it then has a library under the LGPL.
+ARG FIT=off
+
 FROM ${NODE_IMAGE} AS build
+ARG FIT
 WORKDIR /app
 COPY package.json package-lock.json ./
 RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund
+COPY fit/package.json fit/package-lock.json ./fit/
+RUN if [ "$FIT" = on ]; then npm ci --prefix fit --ignore-scripts --no-audit --no-fund; fi
 COPY src ./src
 # A clone made under a strict umask has files that only its owner can read.
 RUN chmod -R a+rX . && chmod a+x src/cli.ts

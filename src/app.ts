@@ -38,6 +38,7 @@ import { deleteLinks } from './routes/delete-link.ts'
 import type { Deps } from './routes/deps.ts'
 import { fetches } from './routes/fetches.ts'
 import { files } from './routes/files.ts'
+import { forModels } from './routes/for-models.ts'
 import { images } from './routes/images.ts'
 import { ownFiles } from './routes/own-files.ts'
 import { page } from './routes/page.ts'
@@ -46,6 +47,7 @@ import { system } from './routes/system.ts'
 import { type IncomingArea, ObjectNotFound, StorageFull, StoreError } from './store/store.ts'
 import { refuseDoubtful } from './syntax.ts'
 import { UsageError } from './usage/usage.ts'
+import { openFitter } from './vision/fitter.ts'
 
 /** Seconds in which a request's headers must have arrived. */
 const HEADERS_TIMEOUT = 10
@@ -63,7 +65,7 @@ const LONGEST_NAME = 1024
 const UPLOADERS_PATHS = ['/api', '/v1', '/incoming']
 
 export interface AppOptions
-  extends Omit<Deps, 'now' | 'urlOf' | 'ownUrlOf' | 'deleteUrlOf' | 'presign' | 'network'> {
+  extends Omit<Deps, 'now' | 'urlOf' | 'ownUrlOf' | 'deleteUrlOf' | 'presign' | 'network' | 'fitter'> {
   /** Where uploads by link arrive; undefined for no such links. */
   readonly area: IncomingArea | undefined
   readonly log: FastifyBaseLogger
@@ -123,7 +125,9 @@ export async function buildApp({
   app.addHook('onClose', async () => doors.close())
   const presign = area && openPresign({ ...rest, area, admission: doors, now, uploadUrlOf })
   const { store } = presign ?? rest
-  const deps: Deps = { ...rest, store, presign, now, network, urlOf, ownUrlOf, deleteUrlOf }
+  const fitter = openFitter({ config, spool: rest.spool, digest: store.digest })
+  app.addHook('onClose', async () => fitter.close())
+  const deps: Deps = { ...rest, store, presign, fitter, now, network, urlOf, ownUrlOf, deleteUrlOf }
 
   // Before all other hooks: while one of them waits, the next request on the connection would take its turn.
   app.addHook('onRequest', takeInTurn)
@@ -158,6 +162,7 @@ export async function buildApp({
     apiUpload(uploads, deps, mayEnter, doors)
     files(uploads, deps, mayEnter, doors)
     ownFiles(uploads, deps, mayEnter, doors)
+    forModels(uploads, deps, mayEnter)
     fetches(uploads, deps, mayEnter)
     presigned(uploads, deps, mayEnter, doors)
     adapters({ app: uploads, deps, enter, doors })
@@ -195,7 +200,13 @@ async function letPagesIn(
 
 /** Pages may read what the answers say in their headers, and need to ask once a day whether they may. */
 function corsOptions(origin: '*' | string[]): FastifyCorsOptions {
-  const exposedHeaders = ['X-Request-Id', 'X-Layover-Id', 'X-Layover-Expires-At', 'X-Layover-Delete-Url']
+  const exposedHeaders = [
+    'X-Request-Id',
+    'X-Layover-Id',
+    'X-Layover-Expires-At',
+    'X-Layover-Delete-Url',
+    'X-Layover-Fitted-Url',
+  ]
   const limits = ['Retry-After', 'RateLimit-Limit', 'RateLimit-Remaining', 'RateLimit-Reset']
   return {
     origin,

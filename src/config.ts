@@ -80,6 +80,9 @@ const variables = z.object({
   URL_FETCH: z.enum(['on', 'off']).default('on'),
   URL_FETCH_ALLOW: z.string().transform(allowances).optional(),
   URL_FETCH_TIMEOUT: z.string().default('20s').transform(timer),
+  FIT_WORKERS: z.string().default('2').transform(count),
+  FIT_TIMEOUT: z.string().default('20s').transform(timer),
+  FIT_MEMORY: z.string().default('512MB').transform(quantity(SIZE_UNITS)),
   VISION_UPSTREAM_URL: z.string().transform(publicUrl).optional(),
   VISION_UPSTREAM_KEY: z.string().transform(bearer).optional(),
   VISION_IMAGES: z.enum(['inline', 'url']).default('inline'),
@@ -280,6 +283,15 @@ function toConfig(values: Values) {
       /** What may be reached besides public addresses. */
       allow: values.URL_FETCH_ALLOW ?? [],
       timeout: values.URL_FETCH_TIMEOUT,
+    },
+    /** Copies that fit, each made by a process of its own. */
+    fit: {
+      /** At once; 0 for no copies. */
+      workers: values.FIT_WORKERS,
+      /** Seconds for each. */
+      timeout: values.FIT_TIMEOUT,
+      /** Bytes for each. */
+      memory: values.FIT_MEMORY,
     },
     /** Calls of a model that are passed on. */
     vision: {

@@ -263,6 +263,31 @@ export const ERRORS = {
       'expires_in must be a whole number of seconds, at least 1' +
       (Number.isFinite(detail.limit) ? ` and at most ${detail.limit}.` : '.'),
   ),
+  fit_invalid: entry(
+    400,
+    (detail: { apis: string[]; least: number; most: number }) =>
+      `fit must be one of ${detail.apis.join(', ')}, or the longest side in pixels, from ${detail.least} to ${detail.most}.`,
+  ),
+  strip_invalid: entry(400, () => 'strip can be "metadata" and nothing else.'),
+  fit_unavailable: entry(
+    501,
+    (detail: { reason: string }) =>
+      `No copy can be made here: ${detail.reason}. Upload the image without fit and strip.`,
+  ),
+  fit_impossible: entry(
+    422,
+    (detail: { reasons: string[] }) =>
+      `No smaller copy of this image would be taken, as copies are not cropped, padded or enlarged. ${detail.reasons.join(' ')}`,
+  ),
+  fit_failed: entry(
+    422,
+    (detail: { reason: string }) =>
+      `No copy could be made of this image: ${detail.reason}. Nothing was stored; upload it without fit and strip to keep it as it is.`,
+  ),
+  fit_busy: entry(
+    503,
+    () => 'Too many copies are being made at the moment. Nothing was stored; try again shortly.',
+  ),
   lifetime_invalid: entry(
     400,
     (detail: { name: string; form: string; limit: number }) =>

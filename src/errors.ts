@@ -15,6 +15,7 @@ const HEADERS: { readonly [code in ErrorCode]?: Readonly<Record<string, string>>
   auth_unavailable: { 'retry-after': '5' },
   usage_unavailable: { 'retry-after': '5' },
   server_busy: { 'retry-after': '5' },
+  fit_busy: { 'retry-after': '5' },
   store_unavailable: { 'retry-after': '5' },
 }
 

@@ -19,58 +19,71 @@ export interface PublishOptions {
 }
 
 /**
- * Makes a staged image public under a name of its own.
+ * Makes staged images public, each under a name of its own: all of them or none, and in one piece for the quota. Answers with their names, in
+ * their order.
  *
- * When it resolves, the image is durable, can be read under the name, and counts for its key's quota. Rejects with a `Problem` if
+ * When it resolves, each is durable, can be read under its name, and counts for its key's quota. Rejects with a `Problem` if
  * the quota does not allow it, with the store's or the usage's error, or with the signal's reason, and then has left nothing.
  */
-export async function publish(staged: Staged, options: PublishOptions): Promise<ImageName> {
-  const { name, keep, undo } = await put(staged, options)
+export async function publish(images: readonly Staged[], options: PublishOptions): Promise<ImageName[]> {
+  const { names, keep, undo } = await putTogether(images, options)
   try {
     // What cannot be counted is not kept, nor what nobody will know of.
     options.signal?.throwIfAborted()
     await keep()
-    return name
+    return names
   } catch (error) {
     await undo()
     throw error
   }
 }
 
-/** An image that is stored under its name, with its bytes reserved: it is to be kept or undone, of which neither has happened. */
-export interface Put {
-  readonly name: ImageName
+interface Undecided {
   /** Counts its bytes. Rejects with the usage's error. */
   keep(): Promise<void>
   /** Leaves nothing of it; bytes that were counted stay counted. */
   undo(): Promise<void>
 }
 
+/** An image that is stored under its name, with its bytes reserved: it is to be kept or undone, of which neither has happened. */
+export interface Put extends Undecided {
+  readonly name: ImageName
+}
+
 /** The first half of `publish`, for those who have several images that are to be kept together. Rejects as it does. */
 export async function put(staged: Staged, options: PublishOptions): Promise<Put> {
+  const { names, keep, undo } = await putTogether([staged], options)
+  return { name: names[0] as ImageName, keep, undo }
+}
+
+async function putTogether(
+  images: readonly Staged[],
+  options: PublishOptions,
+): Promise<Undecided & { names: ImageName[] }> {
   const { store, usage, secret, keyId, lifetime, now, signal } = options
   const created = Math.floor(now / 1000)
-  const name = makeName({ created, expires: created + lifetime, format: staged.format, keyId, secret })
-  const reservation = await reserve(staged.size, options)
-  const release = async () => {
+  const expires = created + lifetime
+  const bytes = images.reduce((sum, { size }) => sum + size, 0)
+  const names = images.map(({ format }) => makeName({ created, expires, format, keyId, secret }))
+  const reservation = await reserve(bytes, options)
+  const stored: ImageName[] = []
+  const undo = async () => {
+    for (const name of stored) await store.delete(name.text).catch(() => {})
     if (reservation) await usage.release(reservation).catch(() => {})
   }
   try {
-    await store.put(name.text, staged, signal ? { signal } : {})
+    for (const [index, name] of names.entries()) {
+      await store.put(name.text, images[index] as Staged, signal ? { signal } : {})
+      stored.push(name)
+    }
   } catch (error) {
-    await release()
+    await undo()
     throw error
   }
-  return {
-    name,
-    async keep() {
-      if (reservation) await usage.settle(reservation)
-    },
-    async undo() {
-      await store.delete(name.text).catch(() => {})
-      await release()
-    },
+  const keep = async () => {
+    if (reservation) await usage.settle(reservation)
   }
+  return { names, keep, undo }
 }
 
 /** Takes bytes out of a key's quota, if it has one, before they come. Rejects with a `Problem` if there are too few. */

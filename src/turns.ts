@@ -1,15 +1,29 @@
 import { problem, problemWith } from './errors.ts'
 
-/** Lists that are read at once, as each reads the names of all images, and that wait for their turn. */
-const MOST_LISTS = 4
-const MOST_WAITING = 64
-/** Of one key, reading or waiting. */
-const MOST_OF_KEY = 16
-/** Milliseconds for which one waits. */
-const PATIENCE = 10_000
+export interface TurnOptions {
+  /** That go on at once. */
+  readonly most: number
+  /** That wait for their turn. */
+  readonly waiting: number
+  /** Of one key, going on or waiting. */
+  readonly ofKey: number
+  /** Milliseconds for which one waits. */
+  readonly patience: number
+  /** What is said to those for whom there is no room. */
+  readonly code: 'server_busy' | 'fit_busy'
+}
+
+/** Lists, each of which reads the names of all images. */
+const OF_LISTS: TurnOptions = { most: 4, waiting: 64, ofKey: 16, patience: 10_000, code: 'server_busy' }
 
 /** Lets few go on at once, and the others when it is their turn: `Admission.list`. */
-export function turns(): (keyId: string, signal: AbortSignal) => Promise<Disposable> {
+export function turns({
+  most,
+  waiting: mostWaiting,
+  ofKey,
+  patience,
+  code,
+} = OF_LISTS): (keyId: string, signal: AbortSignal) => Promise<Disposable> {
   const waiting = new Set<() => void>()
   const ofKeys = new Map<string, number>()
   let running = 0
@@ -22,12 +36,12 @@ export function turns(): (keyId: string, signal: AbortSignal) => Promise<Disposa
   }
 
   async function wait(signal: AbortSignal): Promise<void> {
-    if (running < MOST_LISTS) {
+    if (running < most) {
       running += 1
       return
     }
-    if (waiting.size >= MOST_WAITING) throw problem('server_busy')
-    const tooLong = AbortSignal.timeout(PATIENCE)
+    if (waiting.size >= mostWaiting) throw problem(code)
+    const tooLong = AbortSignal.timeout(patience)
     const either = AbortSignal.any([signal, tooLong])
     await new Promise<void>((resolve, reject) => {
       const go = () => {
@@ -37,7 +51,7 @@ export function turns(): (keyId: string, signal: AbortSignal) => Promise<Disposa
       waiting.add(go)
       const stop = () =>
         waiting.delete(go) &&
-        reject(signal.aborted ? signal.reason : problemWith('server_busy', { cause: either.reason }))
+        reject(signal.aborted ? signal.reason : problemWith(code, { cause: either.reason }))
       either.addEventListener('abort', stop, { once: true })
     })
   }
@@ -45,7 +59,7 @@ export function turns(): (keyId: string, signal: AbortSignal) => Promise<Disposa
   return async (keyId, signal) => {
     signal.throwIfAborted()
     const count = ofKeys.get(keyId) ?? 0
-    if (count >= MOST_OF_KEY) throw problem('server_busy')
+    if (count >= ofKey) throw problem(code)
     ofKeys.set(keyId, count + 1)
     const forget = () => {
       const left = (ofKeys.get(keyId) ?? 1) - 1

@@ -4,11 +4,12 @@ import { Base64Decoder } from './base64-decoder.ts'
 import { openBody } from './body.ts'
 import { type Incoming, isJson, OVERHEAD } from './incoming.ts'
 import { JsonMembers, type MemberToken } from './json-members.ts'
+import { OPTION_NAMES } from './options.ts'
 
 /** The member that holds the image. */
 const DATA = 'data'
 /** The other members that count, all of them short. */
-const FIELDS = ['expires_in']
+const FIELDS: readonly string[] = OPTION_NAMES
 const LONGEST_FIELD = 100
 /** What a right body looks like, for those who sent another. */
 const EXAMPLE = '{"data":"<the image in base64>"}'

@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import { problem, problemWith } from '../errors.ts'
 import { isJson, OVERHEAD } from './incoming.ts'
+import { OPTION_NAMES } from './options.ts'
 import { readRaw } from './raw.ts'
 
 /** A JSON object's members, none of which has been looked at. */
@@ -22,8 +23,12 @@ export async function readJson(request: FastifyRequest, example: string): Promis
 }
 
 /** The options among the members, as `readOptions` takes them: text, as a form has it. null is as good as none. */
-export function optionsAmong({ expires_in: value }: Members): ReadonlyMap<string, string> {
-  if (value === undefined || value === null) return new Map()
-  const text = typeof value === 'string' || typeof value === 'number' ? String(value) : typeof value
-  return new Map([['expires_in', text]])
+export function optionsAmong(members: Members): ReadonlyMap<string, string> {
+  const given = OPTION_NAMES.flatMap((name) => {
+    const value = members[name]
+    if (value === undefined || value === null) return []
+    const text = typeof value === 'string' || typeof value === 'number' ? String(value) : typeof value
+    return [[name, text] as const]
+  })
+  return new Map(given)
 }

@@ -2,6 +2,9 @@ import type { FastifyRequest } from 'fastify'
 import { problem } from '../errors.ts'
 import { LONGEST_LIFETIME } from '../name.ts'
 
+/** All options of an upload, as a query, a form or a JSON object has them: those here and those of `copy.ts`. */
+export const OPTION_NAMES = ['expires_in', 'fit', 'strip'] as const
+
 export interface UploadOptions {
   /** Seconds from upload to expiry; `Infinity` for never. */
   readonly lifetime: number

@@ -2,6 +2,7 @@ import type { FastifyRequest } from 'fastify'
 import manifest from '../../package.json' with { type: 'json' }
 import type { Config } from '../config.ts'
 import { Problem, problem, problemWith } from '../errors.ts'
+import { readCopy } from './copy.ts'
 import type { Incoming } from './incoming.ts'
 import { optionsAmong, readJson } from './json-body.ts'
 import { readOptions } from './options.ts'
@@ -35,6 +36,7 @@ export async function readRemote(
   const members = await readJson(request, EXAMPLE)
   const fields = optionsAmong(members)
   readOptions(request, fields, config)
+  readCopy(request, fields)
   const { url } = members
   if (typeof url !== 'string') throw problem('url_invalid', { reason: 'it is missing or no text' })
   return { body: await openRemote(url, { config, network, signal }), fields }

@@ -10,6 +10,7 @@ import { setClock } from './time-left.js'
  * @property {string} expires_at
  * @property {number | null} width
  * @property {number | null} height
+ * @property {Record<string, boolean> | null | undefined} [compatibility] Which models' APIs take it.
  */
 
 /** A refusal, in the API's own words, or a connection that failed, in ours. */

@@ -42,13 +42,13 @@ export function makeCard(name, actions) {
 
   /** Shows an image, with what can be done with it. @param {import('./api.js').Image} image @param {Node[]} buttons */
   function show(image, buttons) {
-    const { url, width, height, size, expires_at } = image
+    const { url, width, height, size, expires_at, compatibility } = image
     const link = make('a', { href: url, target: '_blank', rel: 'noopener' }, name)
     title.replaceChildren(link)
     const time = make('time', { datetime: expires_at })
     tick(time)
     const pixels = width && height ? [make('span', {}, `${width} × ${height}`)] : []
-    const said = [make('span', {}, sayBytes(size)), ...pixels, time]
+    const said = [make('span', {}, sayBytes(size)), ...pixels, time, ...fitBadge(compatibility)]
     const content = [make('code', { class: 'url' }, url), copyButtons({ ...image, name })]
     put({ state: 'image', facts: said, tools: buttons, row: content })
   }
@@ -114,6 +114,23 @@ export function makeCard(name, actions) {
       facts.classList.add('fault')
     },
   }
+}
+
+/**
+ * How many of the models' APIs take an image, in few characters, and which do not, for who points at it or hears it read.
+ *
+ * @param {Record<string, boolean> | null} [compatibility]
+ */
+function fitBadge(compatibility) {
+  const apis = Object.entries(compatibility ?? {})
+  if (apis.length === 0) return []
+  const refusing = apis.filter(([, isTaken]) => isTaken !== true).map(([api]) => api)
+  const all = apis.length
+  const count = all - refusing.length
+  const whole =
+    refusing.length === 0 ? say('fitsAll', { all }) : say('fitsNot', { names: refusing.join(', ') })
+  const about = { class: 'fits', role: 'img', title: whole, 'aria-label': whole, 'data-all': count === all }
+  return [make('small', about, say('fits', { count, all }))]
 }
 
 /** @typedef {ReturnType<typeof makeCard>} Card */

@@ -19,10 +19,10 @@ export function readHistory() {
 }
 
 /** @param {Remembered} image */
-export function remember({ id, url, size, expires_at, width, height, name }) {
+export function remember({ id, url, size, expires_at, width, height, compatibility, name }) {
   // Read anew each time, as another tab may have written.
   const others = readHistory().filter((other) => other.id !== id)
-  write([{ id, url, size, expires_at, width, height, name }, ...others].slice(0, MOST))
+  write([{ id, url, size, expires_at, width, height, compatibility, name }, ...others].slice(0, MOST))
 }
 
 /** Adds the picture of an image, unless that has been forgotten meanwhile. @param {string} id @param {string} thumbnail */

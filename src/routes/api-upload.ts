@@ -1,12 +1,22 @@
 import type { FastifyInstance, onRequestAsyncHookHandler } from 'fastify'
 import type { Admission } from '../admission.ts'
 import type { Envelope } from '../errors.ts'
+import { refuseBadCopy } from '../intake/copy.ts'
 import { readMultipart, refuseTooLarge } from '../intake/multipart.ts'
 import { refuseBadOptions } from '../intake/options.ts'
 import type { Deps } from './deps.ts'
-import { describe, FORM_REFUSALS, json, refusals, UPLOAD_HEADERS, UPLOAD_REFUSALS } from './describe.ts'
+import {
+  COPY_REFUSALS,
+  describe,
+  FITTED_HEADER,
+  FORM_REFUSALS,
+  json,
+  refusals,
+  UPLOAD_HEADERS,
+  UPLOAD_REFUSALS,
+} from './describe.ts'
 import { refuseOtherMethods } from './other-methods.ts'
-import { EXPIRY_OPTIONS, FORM } from './schemas.ts'
+import { FORM, UPLOAD_OPTIONS } from './schemas.ts'
 import { takeUpload } from './take-upload.ts'
 
 /** `POST /api/upload`: one image in, its URL out, in the gateway's envelope. */
@@ -21,12 +31,14 @@ export function apiUpload(
     mayEnter,
     refuseTooLarge(config.maxFileSize),
     refuseBadOptions(config),
+    refuseBadCopy(deps.fitter),
     doors.mayUpload(),
   ]
 
   app.post('/api/upload', { onRequest, schema: UPLOAD }, async (request, reply): Promise<Envelope> => {
     const incoming = await readMultipart(request, config.maxFileSize)
-    const { name } = await takeUpload({ request, reply, incoming }, deps)
+    const { name, fitted } = await takeUpload({ request, reply, incoming, mayCopy: true }, deps)
+    if (fitted) reply.header('x-layover-fitted-url', urlOf(fitted.name))
     return { success: true, message: '', data: urlOf(name) }
   })
 
@@ -37,10 +49,17 @@ const UPLOAD = describe({
   operationId: 'upload',
   tags: ['Gateway'],
   summary: 'Upload an image, and get its URL in the gateway’s envelope',
-  ...EXPIRY_OPTIONS,
+  ...UPLOAD_OPTIONS,
   body: FORM,
   response: {
-    200: json('The image is stored and can be fetched.', { $ref: 'Envelope#' }, UPLOAD_HEADERS),
-    ...refusals('Envelope', ...UPLOAD_REFUSALS, ...FORM_REFUSALS),
+    200: json(
+      'The image is stored and can be fetched.',
+      { $ref: 'Envelope#' },
+      {
+        ...UPLOAD_HEADERS,
+        ...FITTED_HEADER,
+      },
+    ),
+    ...refusals('Envelope', ...UPLOAD_REFUSALS, ...COPY_REFUSALS, ...FORM_REFUSALS),
   },
 })

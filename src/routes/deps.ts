@@ -7,6 +7,7 @@ import type { Receipts } from '../receipts/collector.ts'
 import type { Spool } from '../spool.ts'
 import type { Store } from '../store/store.ts'
 import type { Usage } from '../usage/usage.ts'
+import type { Fitter } from '../vision/fitter.ts'
 
 /** What the routes are given. */
 export interface Deps {
@@ -19,6 +20,8 @@ export interface Deps {
   readonly receipts: Receipts | undefined
   /** How images are fetched from elsewhere. */
   readonly network: Network
+  /** Makes copies that fit. */
+  readonly fitter: Fitter
   /** What owner marks are made with. */
   readonly secret: Buffer
   /** Unix milliseconds. */

@@ -161,6 +161,16 @@ export const UPLOAD_REFUSALS: readonly ErrorCode[] = [
   'storage_full',
 ]
 
+/** What an upload can meet that asks for a copy. */
+export const COPY_REFUSALS: readonly ErrorCode[] = [
+  'fit_invalid',
+  'strip_invalid',
+  'fit_unavailable',
+  'fit_impossible',
+  'fit_failed',
+  'fit_busy',
+]
+
 /** What only a form can meet. */
 export const FORM_REFUSALS: readonly ErrorCode[] = [
   'multipart_expected',
@@ -188,6 +198,11 @@ export const URL_REFUSALS: readonly ErrorCode[] = [
   'url_answer_incomplete',
   'url_not_an_image',
 ]
+
+/** Header of the answer to an upload in the envelope, which has no room for it. */
+export const FITTED_HEADER = {
+  'X-Layover-Fitted-Url': header('URL of the copy that `fit` or `strip` asked for. Only with one of them.'),
+}
 
 /** Headers of the answer to every upload. */
 export const UPLOAD_HEADERS = {

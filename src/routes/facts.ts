@@ -1,5 +1,6 @@
-import { FORMATS } from '../formats.ts'
+import { FORMATS, type Header } from '../formats.ts'
 import { type ImageName, imageId } from '../name.ts'
+import { compatibilityOf } from '../vision/compatibility.ts'
 import type { Deps } from './deps.ts'
 
 /** What an image that never expires says: clients look for a date that is far enough ahead. */
@@ -19,6 +20,16 @@ export function factsOf(
     expires_at: expiryOf(name),
     delete_url: deleteUrlOf(name),
   }
+}
+
+/** What `/v1` says of an image that is there: also what its header says, and which APIs take it. */
+export function allFactsOf(
+  name: ImageName,
+  { size, ...header }: { size: number } & Header,
+  deps: Pick<Deps, 'urlOf' | 'deleteUrlOf'>,
+) {
+  const compatibility = compatibilityOf({ bytes: size, format: name.format, ...header })
+  return { ...factsOf(name, size, deps), ...header, compatibility }
 }
 
 /** When an image expires, RFC 3339 in UTC. */

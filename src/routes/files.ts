@@ -2,11 +2,13 @@ import type { FastifyInstance, onRequestAsyncHookHandler } from 'fastify'
 import type { Admission } from '../admission.ts'
 import { whileClientWaits } from '../connection.ts'
 import { readBase64, refuseTooLargeBase64 } from '../intake/base64.ts'
+import { refuseBadCopy } from '../intake/copy.ts'
 import { readMultipart, refuseTooLarge } from '../intake/multipart.ts'
 import { refuseBadOptions } from '../intake/options.ts'
 import { explainRemote, readRemote, refuseUnlessFetching } from '../intake/remote.ts'
 import type { Deps } from './deps.ts'
 import {
+  COPY_REFUSALS,
   describe,
   FORM_REFUSALS,
   json,
@@ -15,9 +17,9 @@ import {
   UPLOAD_REFUSALS,
   URL_REFUSALS,
 } from './describe.ts'
-import { factsOf } from './facts.ts'
+import { allFactsOf, factsOf } from './facts.ts'
 import { refuseOtherMethods } from './other-methods.ts'
-import { BASE64, BY_URL, EXPIRY_OPTIONS, FORM } from './schemas.ts'
+import { BASE64, BY_URL, FORM, UPLOAD_OPTIONS } from './schemas.ts'
 import { clientGone, takeUpload, type Uploaded } from './take-upload.ts'
 
 const UPLOADS = '/v1/files/uploads'
@@ -30,8 +32,11 @@ export function files(
   doors: Admission,
 ): void {
   const { config } = deps
-  const mayUpload = [mayEnter, refuseBadOptions(config)]
-  const answer = ({ name, size, header }: Uploaded) => ({ ...factsOf(name, size, deps), ...header })
+  const mayUpload = [mayEnter, refuseBadOptions(config), refuseBadCopy(deps.fitter)]
+  const answer = ({ name, size, header, fitted }: Uploaded) => ({
+    ...allFactsOf(name, { size, ...header }, deps),
+    ...(fitted && { fitted: { ...factsOf(fitted.name, fitted.size, deps), ...fitted.header } }),
+  })
 
   const ofForm = {
     onRequest: [...mayUpload, refuseTooLarge(config.maxFileSize), doors.mayUpload()],
@@ -39,7 +44,7 @@ export function files(
   }
   app.post(UPLOADS, ofForm, async (request, reply) => {
     const incoming = await readMultipart(request, config.maxFileSize)
-    return answer(await takeUpload({ request, reply, incoming }, deps))
+    return answer(await takeUpload({ request, reply, incoming, mayCopy: true }, deps))
   })
 
   const ofJson = {
@@ -48,7 +53,7 @@ export function files(
   }
   app.post(`${UPLOADS}/base64`, ofJson, async (request, reply) => {
     const incoming = readBase64(request, config.maxFileSize)
-    return answer(await takeUpload({ request, reply, incoming }, deps))
+    return answer(await takeUpload({ request, reply, incoming, mayCopy: true }, deps))
   })
 
   // Its body is small, and what it fetches may not be.
@@ -56,7 +61,7 @@ export function files(
   const ofUrl = { onRequest: [...mayUpload, refuseUnlessFetching(config), doorOfUrl], schema: SCHEMAS.url }
   app.post(`${UPLOADS}/url`, ofUrl, async (request, reply) => {
     const incoming = await readRemote(request, { ...deps, signal: clientGone(reply) })
-    const taken = takeUpload({ request, reply, incoming }, deps)
+    const taken = takeUpload({ request, reply, incoming, mayCopy: true }, deps)
     return answer(await whileClientWaits(request.raw, taken).catch(explainRemote))
   })
 
@@ -66,28 +71,29 @@ export function files(
 }
 
 const tags = ['Files']
-const stored = json('The image is stored and can be fetched.', { $ref: 'Image#' }, UPLOAD_HEADERS)
+const stored = json('The image is stored and can be fetched.', { $ref: 'NewImage#' }, UPLOAD_HEADERS)
 
 const SCHEMAS = {
   form: describe({
     operationId: 'createUpload',
     tags,
     summary: 'Upload an image as a form',
-    ...EXPIRY_OPTIONS,
+    ...UPLOAD_OPTIONS,
     body: FORM,
-    response: { 200: stored, ...refusals('Error', ...UPLOAD_REFUSALS, ...FORM_REFUSALS) },
+    response: { 200: stored, ...refusals('Error', ...UPLOAD_REFUSALS, ...COPY_REFUSALS, ...FORM_REFUSALS) },
   }),
   base64: describe({
     operationId: 'createUploadFromBase64',
     tags,
     summary: 'Upload an image as base64',
-    ...EXPIRY_OPTIONS,
+    ...UPLOAD_OPTIONS,
     body: BASE64,
     response: {
       200: stored,
       ...refusals(
         'Error',
         ...UPLOAD_REFUSALS,
+        ...COPY_REFUSALS,
         'json_expected',
         'json_malformed',
         'data_missing',
@@ -99,8 +105,8 @@ const SCHEMAS = {
     operationId: 'createUploadFromUrl',
     tags,
     summary: 'Have an image fetched from its URL',
-    ...EXPIRY_OPTIONS,
+    ...UPLOAD_OPTIONS,
     body: BY_URL,
-    response: { 200: stored, ...refusals('Error', ...URL_REFUSALS) },
+    response: { 200: stored, ...refusals('Error', ...URL_REFUSALS, ...COPY_REFUSALS) },
   }),
 }

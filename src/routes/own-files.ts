@@ -9,11 +9,14 @@ import { type ImageName, imageId, isExpired, parseId } from '../name.ts'
 import { ObjectNotFound } from '../store/store.ts'
 import type { Deps } from './deps.ts'
 import { describe, ENTRY_REFUSALS, json, NO_STORE, refusals } from './describe.ts'
-import { factsOf } from './facts.ts'
+import { allFactsOf, factsOf } from './facts.ts'
 import { refuseOtherMethods } from './other-methods.ts'
 import { look, ownImage } from './own-image.ts'
 import { ID_PARAM } from './schemas.ts'
 import { clientGone } from './take-upload.ts'
+
+/** What only the bytes could say. */
+const UNKNOWN = { width: null, height: null, animated: null, compatibility: null }
 
 const PAGE = { usual: 20, most: 100 }
 
@@ -31,14 +34,11 @@ export function ownFiles(
     const expired = isExpired(name, now())
     const found = await whileClientWaits(request.raw, look(name, store)).catch((error) => {
       // It has been swept, but its name still says what it was.
-      if (expired && error instanceof ObjectNotFound)
-        return { size: null, width: null, height: null, animated: null }
+      if (expired && error instanceof ObjectNotFound) return undefined
       throw error
     })
-    const { size, ...header } = found
-    return reply
-      .header('cache-control', 'no-store')
-      .send({ ...factsOf(name, size, deps), ...header, expired })
+    const facts = found ? allFactsOf(name, found, deps) : { ...factsOf(name, null, deps), ...UNKNOWN }
+    return reply.header('cache-control', 'no-store').send({ ...facts, expired })
   })
 
   app.delete('/v1/files/uploads/:id', { onRequest: mayEnter, schema: SCHEMAS.delete }, async (request) => {

@@ -8,6 +8,7 @@ import { type Admission, holdPlace } from '../admission.ts'
 import { whileClientWaits } from '../connection.ts'
 import { problem } from '../errors.ts'
 import { FORMATS, type Format } from '../formats.ts'
+import { readCopy, refuseBadCopy } from '../intake/copy.ts'
 import { type Members, optionsAmong, readJson } from '../intake/json-body.ts'
 import { readOptions, refuseBadOptions } from '../intake/options.ts'
 import { readRaw } from '../intake/raw.ts'
@@ -19,7 +20,7 @@ import type { Order, Presign } from '../presign.ts'
 import { stage } from '../stage.ts'
 import type { Deps } from './deps.ts'
 import { PRESIGN_EXAMPLE, PRESIGN_SCHEMAS } from './describe-presign.ts'
-import { expiryOf, factsOf } from './facts.ts'
+import { allFactsOf, expiryOf } from './facts.ts'
 import { refuseOtherMethods } from './other-methods.ts'
 import { look, ownImage } from './own-image.ts'
 
@@ -36,7 +37,10 @@ export function presigned(
 ): void {
   const { config, presign, now } = deps
 
-  const order = { onRequest: [mayEnter, refuseBadOptions(config)], schema: PRESIGN_SCHEMAS.presign }
+  const order = {
+    onRequest: [mayEnter, refuseBadOptions(config), refuseBadCopy(deps.fitter)],
+    schema: PRESIGN_SCHEMAS.presign,
+  }
   app.post(PRESIGN, order, async (request) => {
     if (presign === undefined) throw problem('presign_off')
     const wanted = await readOrder(request, config)
@@ -58,8 +62,7 @@ export function presigned(
   app.post(COMPLETE, { onRequest: mayEnter, schema: PRESIGN_SCHEMAS.complete }, async (request) => {
     const name = ownImage(request, deps.secret)
     if (isExpired(name, now())) throw problem('image_expired', { expires: expiryOf(name) })
-    const { size, ...header } = await whileClientWaits(request.raw, complete(name, deps))
-    return { ...factsOf(name, size, deps), ...header }
+    return allFactsOf(name, await whileClientWaits(request.raw, complete(name, deps)), deps)
   })
 
   const taken = { onRequest: [refuseOtherUploads(deps), doors.mayUpload()], schema: PRESIGN_SCHEMAS.put }
@@ -77,7 +80,10 @@ export function presigned(
 /** What a client asks a link for. Rejects with a `Problem` if it is nothing that we take. */
 async function readOrder(request: FastifyRequest, config: Deps['config']): Promise<Order> {
   const members = await readJson(request, PRESIGN_EXAMPLE)
-  const { lifetime } = readOptions(request, optionsAmong(members), config)
+  const options = optionsAmong(members)
+  const { lifetime } = readOptions(request, options, config)
+  if (readCopy(request, options))
+    throw problem('fit_unavailable', { reason: 'a link takes an image as it is' })
   const key = keyOf(request)
   const [format, size] = [formatIn(members), sizeIn(members, config.maxFileSize)]
   return { keyId: key.id, quota: quotaOf(key, config), format, size, lifetime }

@@ -1,6 +1,7 @@
 import { ERROR_CODES } from '../errors.ts'
 import { MOST_KEPT } from '../receipts/receipts.ts'
 import { FETCHER_IDS } from '../vision/fetchers.ts'
+import { APIS } from '../vision/limits.ts'
 
 /** How an upload says how long its image shall live. */
 export const EXPIRES_IN = {
@@ -12,6 +13,32 @@ export const EXPIRES_IN = {
 export const EXPIRY_OPTIONS = {
   querystring: { type: 'object', properties: { expires_in: EXPIRES_IN } },
   headers: { type: 'object', properties: { 'x-layover-expires-in': EXPIRES_IN } },
+}
+
+/** A longest side from 16 to 16384 pixels. */
+const SIDE = '1[6-9]|[2-9][0-9]|[1-9][0-9]{2,3}|1[0-5][0-9]{3}|16[0-2][0-9]{2}|163[0-7][0-9]|1638[0-4]'
+
+const FIT = {
+  type: 'string',
+  pattern: `^(${APIS.map(({ id }) => id).join('|')}|${SIDE})$`,
+  description:
+    'Asks for a copy that this API takes, or whose longer side has so many pixels at most (16 to 16384). ' +
+    'Needs an option of the server’s.',
+}
+const STRIP = {
+  const: 'metadata',
+  description: 'Asks for a copy without metadata, but for the colour profile. Needs the same option.',
+}
+/** How an upload asks for a copy besides. */
+const COPY = { fit: FIT, strip: STRIP }
+
+/** All that an upload can ask for. */
+export const UPLOAD_OPTIONS = {
+  querystring: { type: 'object', properties: { expires_in: EXPIRES_IN, ...COPY } },
+  headers: {
+    type: 'object',
+    properties: { 'x-layover-expires-in': EXPIRES_IN, 'x-layover-fit': FIT, 'x-layover-strip': STRIP },
+  },
 }
 
 /** The body of an upload by form. */
@@ -30,6 +57,7 @@ export const FORM = {
           },
           purpose: { type: 'string', description: 'Not used.' },
           expires_in: EXPIRES_IN,
+          ...COPY,
         },
       },
     },
@@ -56,6 +84,7 @@ export const BASE64 = {
           filename: { type: 'string', description: 'Not used.' },
           purpose: { type: 'string', description: 'Not used.' },
           expires_in: EXPIRES_IN,
+          ...COPY,
         },
         example: { data: TINY_PNG, expires_in: 3600 },
       },
@@ -80,6 +109,7 @@ export const BY_URL = {
           filename: { type: 'string', description: 'Not used.' },
           purpose: { type: 'string', description: 'Not used.' },
           expires_in: EXPIRES_IN,
+          ...COPY,
         },
         example: { url: 'https://example.com/photo.jpg', expires_in: 3600 },
       },
@@ -110,11 +140,50 @@ const HEADER = {
 /** A path's `{id}`. */
 export const ID_PARAM = { type: 'object', required: ['id'], properties: { id: FACTS.id } }
 
+/** Which APIs take an image. The table has others from time to time. */
+const COMPATIBILITY = {
+  type: 'object',
+  additionalProperties: { type: 'boolean' },
+  description: 'For each known API, whether it takes the image. `GET …/compatibility` says why not.',
+}
+
 const orNull = ({ type, ...rest }: { type: string }) => ({ type: [type, 'null'], ...rest })
 
 function exactly(properties: object) {
   return { type: 'object', required: Object.keys(properties), properties, additionalProperties: false }
 }
+
+const IMAGE = exactly({ ...FACTS, ...HEADER, compatibility: COMPATIBILITY })
+
+const REASON = exactly({
+  code: { enum: ['bytes', 'sides', 'pixels', 'ratio', 'format', 'animation'] },
+  message: { type: 'string' },
+  actual: { type: ['number', 'string'] },
+  limit: { type: ['number', 'string'] },
+})
+
+/** What one API says to an image. */
+const OF_API = exactly({
+  api: { type: 'string', description: 'As `fit` takes it.' },
+  name: { type: 'string' },
+  accepted: { type: 'boolean' },
+  reasons: { type: 'array', items: REASON },
+  would_fit: {
+    description: 'A smaller copy that is taken; null for an image that is, and where no copy would be.',
+    anyOf: [
+      exactly({
+        ...{ width: HEADER.width, height: HEADER.height, animated: HEADER.animated },
+        mime_types: { type: 'array', items: FACTS.mime_type },
+        max_bytes: { type: ['integer', 'null'] },
+      }),
+      { type: 'null' },
+    ],
+  },
+  basis: { enum: ['documented', 'measured', 'third-party'], description: 'How the limits are known.' },
+  source: { type: 'string', format: 'uri' },
+  date: { type: 'string' },
+  note: { type: ['string', 'null'] },
+})
 
 /** The last part of an image's path. */
 export const NAME = { type: 'string', pattern: '^[0-9a-z]{48}\\.(jpg|png|gif|webp)$' }
@@ -168,6 +237,38 @@ export const SHARED_SCHEMAS = [
       }),
     }),
   },
+  { $id: 'Image', ...IMAGE },
+  {
+    $id: 'NewImage',
+    ...IMAGE,
+    properties: {
+      ...IMAGE.properties,
+      fitted: {
+        ...exactly({ ...FACTS, ...HEADER }),
+        description: 'The copy that `fit` or `strip` asked for, or the image itself where it is as wanted.',
+      },
+    },
+  },
+  {
+    $id: 'Compatibility',
+    ...exactly({
+      id: FACTS.id,
+      mime_type: FACTS.mime_type,
+      size: FACTS.size,
+      ...HEADER,
+      dated: { type: 'string', description: 'Year and month in which the table was gone through.' },
+      apis: { type: 'array', items: OF_API },
+    }),
+  },
+  {
+    $id: 'DataUrl',
+    ...exactly({
+      id: FACTS.id,
+      mime_type: FACTS.mime_type,
+      size: FACTS.size,
+      data_url: { type: 'string', pattern: '^data:image/(jpeg|png|gif|webp);base64,' },
+    }),
+  },
   {
     $id: 'AnthropicError',
     ...exactly({
@@ -179,7 +280,6 @@ export const SHARED_SCHEMAS = [
       }),
     }),
   },
-  { $id: 'Image', ...exactly({ ...FACTS, ...HEADER }) },
   {
     $id: 'UploadLink',
     ...exactly({
@@ -205,6 +305,7 @@ export const SHARED_SCHEMAS = [
       width: orNull(HEADER.width),
       height: orNull(HEADER.height),
       animated: orNull(HEADER.animated),
+      compatibility: orNull(COMPATIBILITY),
       expired: {
         type: 'boolean',
         description: 'If it has been swept as well, what only its bytes could say is null.',

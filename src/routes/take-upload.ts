@@ -3,13 +3,14 @@ import { holdPlace } from '../admission.ts'
 import { whileClientWaits } from '../connection.ts'
 import { problem } from '../errors.ts'
 import type { Header } from '../formats.ts'
+import { readCopy } from '../intake/copy.ts'
 import type { Incoming } from '../intake/incoming.ts'
 import { readOptions, type Translate } from '../intake/options.ts'
 import { keyOf } from '../keys.ts'
 import { quotaOf } from '../limits.ts'
 import { type ImageName, imageId } from '../name.ts'
 import { publish } from '../publish.ts'
-import { stage } from '../stage.ts'
+import { type Staged, stage } from '../stage.ts'
 import type { Deps } from './deps.ts'
 
 /** An image that has been stored. */
@@ -18,6 +19,8 @@ export interface Uploaded {
   /** Bytes. */
   readonly size: number
   readonly header: Header
+  /** The copy that was asked for, or the image itself where it is as wanted; undefined if none was asked for. */
+  readonly fitted?: Uploaded | undefined
 }
 
 export interface Upload {
@@ -26,12 +29,17 @@ export interface Upload {
   readonly incoming: Incoming
   /** Another way to ask for a lifetime. */
   readonly translate?: Translate | undefined
+  /** Whether a copy can be asked for. */
+  readonly mayCopy?: boolean
 }
 
-/** Stages what came in and makes it public, whichever way it came. Sets the headers that every such answer has. */
+/**
+ * Stages what came in and makes it public, with a copy if one is asked for, whichever way it came. Sets the headers that every such answer
+ * has.
+ */
 export async function takeUpload(
-  { request, reply, incoming, translate }: Upload,
-  { config, store, spool, usage, secret, now, deleteUrlOf }: Deps,
+  { request, reply, incoming, translate, mayCopy = false }: Upload,
+  { config, store, spool, usage, secret, now, deleteUrlOf, fitter }: Deps,
 ): Promise<Uploaded> {
   using _place = holdPlace(request)
   const signal = clientGone(reply)
@@ -40,14 +48,26 @@ export async function takeUpload(
   request.taken = staged.size
   const { lifetime } = readOptions(request, incoming.fields, config, translate)
   const key = keyOf(request)
-  const published = publish(staged, {
+  const wanted = mayCopy ? readCopy(request, incoming.fields) : undefined
+  await using copy =
+    wanted && (await whileClientWaits(request.raw, fitter.make(staged, wanted, { keyId: key.id, signal })))
+  const images = copy ? [staged, copy] : [staged]
+  const quota = quotaOf(key, config)
+  const published = publish(images, {
     ...{ store, usage, secret, keyId: key.id, lifetime, signal },
-    quota: quotaOf(key, config),
+    // The first waits until the last is stored.
+    quota: { ...quota, hold: quota.hold * images.length },
     now: now(),
   })
-  const name = await whileClientWaits(request.raw, published)
+  const [name, nameOfCopy] = (await whileClientWaits(request.raw, published)) as [ImageName, ImageName?]
   reply.headers(uploadHeaders(name, deleteUrlOf))
-  return { name, size: staged.size, header: staged.header }
+  const image = storedAs(name, staged)
+  const fitted = copy && nameOfCopy ? storedAs(nameOfCopy, copy) : image
+  return wanted ? { ...image, fitted } : image
+}
+
+function storedAs(name: ImageName, { size, header }: Staged): Uploaded {
+  return { name, size, header }
 }
 
 /** What the answer to an upload of one image says in its headers. */

@@ -39,6 +39,19 @@ describe.skipIf(!hasBrowser())('the page', () => {
     await expect.poll(() => page.getByText('of 1 GB used').isVisible()).toBe(true)
   })
 
+  test('says how many models’ APIs take an image, and which do not, also after a reload', async () => {
+    await using opened = await openPage(browser, app)
+    const { page } = opened
+    await pick(page, ['photo.jpg', 'animated.gif'].map(pathOfFixture))
+    const badgeOf = (name: string) => cardOf(page, name).getByRole('img', { name: /aken by/ })
+    for (const visit of ['first', 'second']) {
+      if (visit === 'second') await page.reload()
+      await badgeOf('animated.gif').waitFor()
+      expect(await badgeOf('animated.gif').getAttribute('title')).toMatch(/^Not taken by: .*openai.*kling/)
+      expect(await badgeOf('animated.gif').textContent()).toMatch(/^\d+\/\d+ models$/)
+    }
+  })
+
   test('uploads what is dropped on it', async () => {
     await using opened = await openPage(browser, app)
     const { page } = opened

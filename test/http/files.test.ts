@@ -69,6 +69,7 @@ describe('POST /v1/files/uploads', () => {
           width: expect.any(Number),
           height: expect.any(Number),
           animated: false,
+          compatibility: expect.objectContaining({ deepseek: true }),
           delete_url: expect.stringMatching(
             /^https:\/\/images\.example\.com\/delete\/[0-9a-z]{48}\.\w+\?token=[\w-]{22}$/,
           ),

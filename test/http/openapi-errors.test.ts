@@ -36,6 +36,7 @@ beforeAll(async () => {
       ...{ MAX_FILE_SIZE: '100KB', QUOTA: '90KB', RATE_LIMIT: '10000/1m' },
       ...{ PUBLIC_URL: 'https://images.example.com', URL_FETCH_TIMEOUT: '1s' },
       URL_FETCH_ALLOW: 'origin.test',
+      FIT_WORKERS: '0',
     },
     network: { ...network, dial: (to) => machineNetwork.dial({ ...to, port: origin.port }) },
   })
@@ -82,6 +83,8 @@ const others = [
   ['GET', FETCHES, `${FILES}/x/fetches`],
   ['POST', COMPLETE, `${FILES}/x/complete`],
   ['GET', '/v1/files/usage'],
+  ['GET', `${ONE}/compatibility`, `${FILES}/x/compatibility`],
+  ['GET', `${ONE}/data-url`, `${FILES}/x/data-url`],
 ] as const
 const presign = [['POST', PRESIGN]] as const
 const orderOf = (size: number) => jsonOf(JSON.stringify({ content_type: 'image/png', size }))
@@ -143,6 +146,20 @@ const provoked: readonly Provoked[] = [
     ),
     headers: KEY,
   },
+  ...['fit=cinema', 'strip=pixels'].map((option) => ({
+    code: `${option.split('=')[0]}_invalid`,
+    at: [...forms, ...base64, ...byUrl, ...presign].map(
+      ([method, path]) => [method, path, `${path}?${option}`] as const,
+    ),
+    headers: KEY,
+  })),
+  {
+    code: 'fit_unavailable',
+    at: [...forms, ...base64, ...byUrl, ...presign].map(
+      ([method, path]) => [method, path, `${path}?fit=openai`] as const,
+    ),
+    headers: KEY,
+  },
   {
     code: 'body_too_large',
     at: [...base64, ...byUrl, ...presign],
@@ -169,7 +186,7 @@ const provoked: readonly Provoked[] = [
     at: forms,
     ...formOf(multipartBody([...Array.from({ length: 17 }, () => field('a', 'b')), file(tinyPng)])),
   },
-  { code: 'image_not_found', at: others.slice(1, 4), headers: KEY },
+  { code: 'image_not_found', at: others.filter(([, path]) => path.includes('{id}')), headers: KEY },
   { code: 'cursor_invalid', at: [['GET', FILES, `${FILES}?limit=0`]], headers: KEY },
 ]
 
@@ -190,6 +207,10 @@ const NOT_PROVOKED = [
   // In test/wire/admission.test.ts.
   'server_busy',
   'internal',
+  // In test/wire/fit.test.ts.
+  'fit_impossible',
+  'fit_failed',
+  'fit_busy',
   // In test/wire/presign.test.ts.
   'presign_off',
   'image_expired',

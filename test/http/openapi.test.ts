@@ -121,6 +121,17 @@ const calls: Record<string, { status?: number; call: () => Promise<Response> }[]
     { call: () => askWithKey(`${FILES}?limit=1`) },
     { call: async () => askWithKey(`${FILES}?after=${(await image()).id}`) },
   ],
+  getCompatibility: [
+    { call: async () => askWithKey(`${FILES}/${(await image()).id}/compatibility`) },
+    { status: 404, call: () => askWithKey(`${FILES}/x/compatibility`) },
+  ],
+  getDataUrl: [
+    { call: async () => askWithKey(`${FILES}/${(await image()).id}/data-url`) },
+    {
+      call: async () =>
+        askWithKey(`${FILES}/${(await image()).id}/data-url`, { headers: { accept: 'text/plain' } }),
+    },
+  ],
   getUpload: [{ call: async () => askWithKey(`${FILES}/${(await image()).id}`) }],
   deleteUpload: [{ call: async () => askWithKey(`${FILES}/${(await image()).id}`, { method: 'DELETE' }) }],
   listFetches: [

@@ -56,6 +56,7 @@ describe('POST /v1/files/uploads/url', () => {
         width: expect.any(Number),
         height: expect.any(Number),
         animated: false,
+        compatibility: expect.objectContaining({ deepseek: true }),
         delete_url: expect.any(String),
       },
     })

@@ -55,6 +55,7 @@ test('nothing needs to be set', () => {
     maxMemory: 1024 ** 3,
     cacheSize: 64 * 1024 ** 2,
     urlFetch: { isOn: true, allow: [], timeout: 20 },
+    fit: { workers: 2, timeout: 20, memory: 512 * 1024 ** 2 },
     vision: {
       upstreamUrl: undefined,
       upstreamKey: undefined,
@@ -132,6 +133,7 @@ describe('quantities', () => {
     ['MAX_CONCURRENT_UPLOADS', '1000', { maxConcurrentUploads: 1000 }],
     ['MAX_MEMORY', '0', { maxMemory: 0 }],
     ['CACHE_SIZE', '0', { cacheSize: 0 }],
+    ['FIT_WORKERS', '0', { fit: { workers: 0, timeout: 20, memory: 512 * 1024 ** 2 } }],
     ['CACHE_SIZE', '1GB', { cacheSize: 1024 ** 3 }],
     ['MIN_UPLOAD_RATE', '0', { minUploadRate: 0 }],
     ['MIN_UPLOAD_RATE', '1MB', { minUploadRate: 1_048_576 }],
