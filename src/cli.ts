@@ -17,6 +17,14 @@ async function explain(error: Error): Promise<number> {
   return 1
 }
 
+// Whoever reads may leave, as `head` does; what else keeps results from being written must be known.
+process.stdout.on('error', ({ code, message }: NodeJS.ErrnoException) => {
+  process.exitCode = 1
+  if (code !== 'EPIPE') process.stderr.write(`standard output: ${message}\n`)
+})
+// Results are not worth less when nobody reads the notes.
+process.stderr.on('error', () => {})
+
 try {
   const [, , ...args] = process.argv
   await layover().parseAsync(args.length > 0 ? args : ['--help'], { from: 'user' })

@@ -1,6 +1,6 @@
 import { type Client, inShell, KEY, type ServerFacts, textFile } from './client.ts'
 
-/** curl 7.55 or newer. */
+/** curl 7.76 or newer. */
 export function curl({ base, hasLinks }: ServerFacts): Client {
   return {
     id: 'curl',
@@ -35,7 +35,13 @@ function linkScript(base: string): string {
   return `image=photo.jpg type=image/jpeg
 link=$(curl -sS -H 'Authorization: Bearer ${KEY}' -H 'Content-Type: application/json' \\
   -d "{\\"content_type\\":\\"$type\\",\\"size\\":$(wc -c <"$image")}" ${inShell(`${base}/v1/files/uploads/presign`)})
-curl -sS -H "Content-Type: $type" -T "$image" "$(printf '%s' "$link" | sed 's/.*"upload_url":"\\([^"]*\\)".*/\\1/')"
-printf '%s\\n' "$link" | sed 's/.*"url":"\\([^"]*\\)".*/\\1/'
+to=$(printf '%s' "$link" | sed -n 's/.*"upload_url":"\\([^"]*\\)".*/\\1/p')
+if [ -z "$to" ]; then
+  printf '%s\\n' "$link" >&2
+  false
+else
+  curl -sS --fail-with-body -H "Content-Type: $type" -T "$image" "$to" >&2 &&
+    printf '%s\\n' "$link" | sed 's/.*"url":"\\([^"]*\\)".*/\\1/'
+fi
 `
 }

@@ -2,7 +2,7 @@ import { type Client, type ClientFile, KEY, type Language, type Text } from './c
 
 /** The page’s own words. */
 const WORDS = {
-  title: { en: 'Clients for this server', zh: '本服务器的客户端' },
+  title: { en: 'Clients for this server', zh: '可用于本服务器的客户端' },
   lead: {
     en: 'Each is filled in for this server, all but the key.',
     zh: '以下配置已按本服务器填好，只差密钥。',

@@ -36,7 +36,7 @@ export function typora({ base }: ServerFacts): Client {
 function shellScript(base: string): string {
   return `#!/bin/sh
 # Uploads images to Layover and prints their URLs, one a line. Needs curl.
-key=\${LAYOVER_KEY:-${KEY}}
+key="\${LAYOVER_KEY:-${KEY}}"
 for image in "$@"; do
   answer=$(curl -sS -H "Authorization: Bearer $key" -F 'file=@-;filename=image' ${inShell(`${base}/api/upload`)} <"$image") || exit 1
   url=$(printf '%s' "$answer" | sed -n 's/.*"data":"\\([^"]*\\)".*/\\1/p')

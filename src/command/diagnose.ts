@@ -5,8 +5,6 @@ import { doctor } from '../doctor.ts'
 /** `layover doctor`: says what is wrong with a server and its surroundings. Resolves with the exit code. */
 export async function diagnose(): Promise<number> {
   const print = (line: string) => process.stdout.write(`${line}\n`)
-  // Whoever reads may leave, as `head` does; what was put into the store is taken out all the same.
-  process.stdout.on('error', () => {})
   readDotEnv()
   try {
     const config = loadConfig()

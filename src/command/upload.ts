@@ -4,14 +4,12 @@ import { because } from '../doctor/ask.ts'
 import { type Stopping, stopOnSignals } from './signals.ts'
 import { type Facts, factsIn } from './upload/answer.ts'
 import { exchange, IN_ONE_GO } from './upload/exchange.ts'
-import { plain, UploadFailed } from './upload/failure.ts'
+import { plain, UploadFailed, waitBefore } from './upload/failure.ts'
 import { formOf } from './upload/form.ts'
 import { noProgress, type Progress, progressOn } from './upload/progress.ts'
 import { openSource, type Source } from './upload/source.ts'
 import { type Target, type TargetOptions, targetOf } from './upload/target.ts'
 
-/** Seconds that a server may ask to wait; who asks for more has no use for another try now. */
-const LONGEST_WAIT = 60
 /** Failures of a connection that was there, and may be there again. */
 const BROKEN = ['ECONNRESET', 'EPIPE', 'ETIMEDOUT']
 
@@ -91,8 +89,8 @@ async function uploadSource(source: Source, run: Run & { file: string; progress:
       return await attempt(source, run)
     } catch (error) {
       if (!(error instanceof UploadFailed) || error.retryAfter === undefined) throw error
-      const wait = Math.max(error.retryAfter, 2 ** tried)
-      if (tried >= run.retries || wait > LONGEST_WAIT || !source.isReadable()) throw error
+      const wait = waitBefore({ tried, retryAfter: error.retryAfter })
+      if (tried >= run.retries || wait === undefined || !source.isReadable()) throw error
       run.progress.clear()
       note(`${run.file}: ${error.message} (trying again in ${wait} s)`)
       await sleep(wait * 1000, undefined, { signal: run.signal })

@@ -75,6 +75,7 @@ export async function upload(file, { expiresIn, onProgress, signal }) {
     setClock(request.getResponseHeader('date'))
     const { status, responseText: text } = request
     const image = read({ status, text, retryAfter: request.getResponseHeader('retry-after') })
+    if (!image.id || !image.url) throw new Refusal(say('strange', { status }))
     if (!signal.aborted) return image
     // If it cannot be deleted it is there, and that should be seen.
     const isGone = await deleteImage(image.id).then(
@@ -105,7 +106,10 @@ function send(request, file, { expiresIn, onProgress, signal }) {
     onProgress(Math.min(loaded, file.size))
   }
   // What has wholly left may have been stored: the answer is waited for then, and the image deleted.
-  signal.addEventListener('abort', () => left > LAST_BYTES && request.abort())
+  signal.addEventListener('abort', () => {
+    if (left > LAST_BYTES) request.abort()
+    else setTimeout(() => request.abort(), LONGEST_ANSWER)
+  })
   return new Promise((resolve, reject) => {
     request.onload = () => resolve()
     request.onerror = () => reject(unanswered())
@@ -116,11 +120,13 @@ function send(request, file, { expiresIn, onProgress, signal }) {
 
 /** So many bytes may be on their way without the browser having said so. */
 const LAST_BYTES = 65_536
+/** Milliseconds that the answer to an upload that was cancelled is waited for. */
+const LONGEST_ANSWER = 30_000
 
 /** @param {{ status: number, text: string, retryAfter: string | null }} answer */
 function read({ status, text, retryAfter }) {
   const body = parse(text)
-  if (status === 200 && body !== undefined) return body
+  if (status === 200 && body instanceof Object) return body
   const message = body?.error?.message
   const seconds = Number.parseInt(retryAfter ?? '', 10)
   const facts = { status, retryAfter: Number.isNaN(seconds) ? undefined : seconds }

@@ -40,6 +40,19 @@ export function makeCard(name, actions) {
       (row.querySelector('button') ?? tools.querySelector('button'))?.focus({ preventScroll: true })
   }
 
+  /** Shows an image, with what can be done with it. @param {import('./api.js').Image} image @param {Node[]} buttons */
+  function show(image, buttons) {
+    const { url, width, height, size, expires_at, compatibility } = image
+    const link = make('a', { href: url, target: '_blank', rel: 'noopener' }, name)
+    title.replaceChildren(link)
+    const time = make('time', { datetime: expires_at })
+    tick(time)
+    const pixels = width && height ? [make('span', {}, `${width} × ${height}`)] : []
+    const said = [make('span', {}, sayBytes(size)), ...pixels, time, ...fitBadge(compatibility)]
+    const content = [make('code', { class: 'url' }, url), copyButtons({ ...image, name })]
+    put({ state: 'image', facts: said, tools: buttons, row: content })
+  }
+
   const { cancel = () => {}, retry = () => {}, remove, erase } = actions
   const cancelButton = () => makeButton(say('cancel'), { name: say('cancelOf', { name }), onClick: cancel })
   const retryButton = () => makeButton(say('retry'), { name: say('retryOf', { name }), onClick: retry })
@@ -85,17 +98,10 @@ export function makeCard(name, actions) {
     },
 
     /** @param {import('./api.js').Image} image */
-    image(image) {
-      const { url, width, height, size, expires_at, compatibility } = image
-      const link = make('a', { href: url, target: '_blank', rel: 'noopener' }, name)
-      title.replaceChildren(link)
-      const time = make('time', { datetime: expires_at })
-      tick(time)
-      const pixels = width && height ? [make('span', {}, `${width} × ${height}`)] : []
-      const said = [make('span', {}, sayBytes(size)), ...pixels, time, ...fitBadge(compatibility)]
-      const content = [make('code', { class: 'url' }, url), copyButtons({ ...image, name })]
-      put({ state: 'image', facts: said, tools: [eraseButton()], row: content })
-    },
+    image: (image) => show(image, [eraseButton()]),
+
+    /** An image that cannot be deleted, but taken from the list. @param {import('./api.js').Image} image */
+    removable: (image) => show(image, [removeButton()]),
 
     expired() {
       title.replaceChildren(name)

@@ -73,7 +73,16 @@ for (const file of document.querySelectorAll('.file')) {
   file.querySelector('a')?.addEventListener('click', (event) => save(event, text.textContent ?? ''))
 }
 
+/** What was found of a key that is kept. */
+let kept = ''
+
+function takeKept() {
+  input.value = kept = look(() => sessionStorage) ?? look(() => localStorage) ?? ''
+  putKeyIn()
+}
+
 panel.hidden = false
-input.value = look(() => sessionStorage) ?? look(() => localStorage) ?? ''
 input.addEventListener('input', putKeyIn)
-putKeyIn()
+takeKept()
+// The page may come back as it was left, and the key have been forgotten meanwhile.
+addEventListener('pageshow', ({ persisted }) => persisted && input.value === kept && takeKept())

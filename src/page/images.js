@@ -59,11 +59,11 @@ export function imageList({ askForKey, onDeleted }) {
     } catch (error) {
       const { status, message } = error instanceof Refusal ? error : new Refusal(String(error))
       if (status === 401) askForKey(message)
-      // It is gone already: somebody else has deleted it, or it belongs to another key.
-      if (status !== 404) {
-        card.complain(message)
-        return announce(message)
-      }
+      // It is gone already, or it belongs to another key, and still has its URL: which of them, nobody is told.
+      const said = status === 404 ? say('notDeleted') : message
+      if (status === 404) card.removable(image)
+      card.complain(said)
+      return announce(said)
     }
     remove(card)
     announce(say('deleted', { name: image.name }))
@@ -80,8 +80,9 @@ export function imageList({ askForKey, onDeleted }) {
 
   function countDown() {
     for (const time of list.querySelectorAll('time')) tick(time)
-    for (const [card, { expires_at }] of shown)
-      if (card.element.dataset.state === 'image' && isOver(expires_at)) card.expired()
+    // Also back: this machine's clock may turn out to be wrong.
+    for (const [card, image] of shown)
+      if ((card.element.dataset.state === 'expired') !== isOver(image.expires_at)) settle(card, image)
   }
 
   find('#clear', HTMLElement).addEventListener('click', clear)

@@ -5,9 +5,9 @@ let ahead = 0
 
 /** @param {string | null} date The `Date` of an answer. */
 export function setClock(date) {
-  const time = Date.parse(date ?? '')
+  const difference = Date.parse(date ?? '') - Date.now()
   // It counts whole seconds.
-  if (!Number.isNaN(time) && Math.abs(time - Date.now()) > 2000) ahead = time - Date.now()
+  if (!Number.isNaN(difference)) ahead = Math.abs(difference) > 2000 ? difference : 0
 }
 
 /** The year that stands for never in the API's answers. @param {string} expires */

@@ -114,6 +114,7 @@ export function createUploads({ list, askForKey, onIdle }) {
   /** @param {Upload} one @param {Refusal} refusal @param {string | undefined} key The one that it was sent with. */
   function refuse(one, refusal, key) {
     const { status, message, retryAfter = Number.POSITIVE_INFINITY } = refusal
+    delete one.refusal
     if (status === 401) {
       waiting.unshift(one)
       one.card.waiting(say('waitingForKey'))
@@ -165,7 +166,7 @@ export function createUploads({ list, askForKey, onIdle }) {
   }
 
   addEventListener('beforeunload', (event) => {
-    if (running > 0) event.preventDefault()
+    if (running + waiting.length > 0) event.preventDefault()
   })
 
   return { add, begin }

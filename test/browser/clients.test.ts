@@ -56,6 +56,15 @@ describe.skipIf(!hasBrowser())('the page of clients', () => {
     expect(await page.getByRole('alert').textContent()).toContain('put it in by hand')
   })
 
+  test('shows no key any more when the browser goes back to it after the key was forgotten', async () => {
+    await using opened = await openPage(browser, app, { path })
+    const { page } = opened
+    await page.evaluate(`sessionStorage.removeItem('layover.key')
+      dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))`)
+    expect(await page.getByLabel('API key').inputValue()).toBe('')
+    expect(await page.locator('main').textContent()).not.toContain(apiKey)
+  })
+
   test.each(['light', 'dark'] as const)(
     'axe finds nothing in it, %s, and it fits a phone',
     async (colorScheme) => {

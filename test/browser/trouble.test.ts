@@ -167,6 +167,69 @@ describe.skipIf(!hasBrowser())('when something goes wrong, the page', () => {
     expect(await cardOf(page, 'photo.jpg').getByText('Cancelled').isVisible()).toBe(true)
   })
 
+  test('does not say that an image is deleted when the key cannot delete it', async () => {
+    await using keyed = await startApp({
+      env: { API_KEYS: `first:${apiKey},second:second-key-of-24-characters` },
+    })
+    await using opened = await openPage(browser, keyed)
+    const { page } = opened
+    await pick(page, pathOfFixture('photo.jpg'))
+    const card = cardOf(page, 'photo.jpg')
+    await card.getByRole('button', { name: 'Copy URL' }).waitFor()
+    await page.getByRole('button', { name: 'Forget key' }).click()
+    await page.getByLabel('API key').fill('second-key-of-24-characters')
+    await page.keyboard.press('Enter')
+    await card.getByRole('button', { name: 'Delete photo.jpg' }).click()
+    await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click()
+    await card.getByText('Nothing was deleted').waitFor()
+    expect(await page.locator('#status').textContent()).toContain('Nothing was deleted')
+    expect(await keyed.files()).toHaveLength(1)
+    await card.getByRole('button', { name: 'Copy URL' }).waitFor()
+    await card.getByRole('button', { name: 'Remove photo.jpg from the list' }).click()
+    await expect.poll(() => card.count()).toBe(0)
+  })
+
+  test('takes no answer for an image that is none', async () => {
+    await using opened = await openPage(browser, app)
+    const { page } = opened
+    await page.route('**/v1/files/uploads', (route) => route.fulfill({ json: { success: true } }))
+    await pick(page, pathOfFixture('photo.jpg'))
+    await expect.poll(() => fault(page, 'photo.jpg')).toContain('What answered is not Layover')
+  })
+
+  test('asks before it is left while images still wait for a key', async () => {
+    await using opened = await openPage(browser, app, { key: '' })
+    const { page } = opened
+    await pick(page, pathOfFixture('photo.jpg'))
+    await cardOf(page, 'photo.jpg').getByText('Waiting for your key').waitFor()
+    const asked = page.waitForEvent('dialog', { timeout: 5000 })
+    await page.close({ runBeforeUnload: true })
+    const dialog = await asked
+    expect(dialog.type()).toBe('beforeunload')
+    await dialog.dismiss()
+  })
+
+  test('goes on with other uploads when some were cancelled that get no answer', async () => {
+    await using opened = await openPage(browser, app)
+    const { page } = opened
+    await page.clock.install()
+    await page.reload()
+    const held: string[] = []
+    await page.route('**/v1/files/uploads', (route) => {
+      if (held.length === 3) return route.continue()
+      held.push(route.request().method())
+    })
+    await pick(
+      page,
+      ['1', '2', '3', '4'].map((name) => ({ name: `${name}.png`, mimeType: '', buffer: tinyPng })),
+    )
+    await expect.poll(() => held.length).toBe(3)
+    for (const name of ['1.png', '2.png', '3.png'])
+      await cardOf(page, name).getByRole('button', { name: 'Cancel' }).click()
+    await page.clock.fastForward(60_000)
+    await cardOf(page, '4.png').getByRole('button', { name: 'Copy URL' }).waitFor({ timeout: 10_000 })
+  })
+
   test('waits when there were too many requests, says so, and goes on by itself', async () => {
     await using strict = await startApp({ env: { RATE_LIMIT: '4/2s' } })
     await using opened = await openPage(browser, strict)

@@ -151,6 +151,25 @@ describe.skipIf(!hasBrowser())('the page', () => {
     expect(await cardOf(page, 'photo.jpg').getByRole('button').allTextContents()).toEqual(['Remove'])
   })
 
+  test('shows an image again when it was taken for expired by a wrong clock', async () => {
+    await using opened = await openPage(browser, app)
+    const { page } = opened
+    await pick(page, pathOfFixture('photo.jpg'))
+    const card = cardOf(page, 'photo.jpg')
+    await card.locator('time').waitFor()
+    await page.clock.install({ time: Date.now() + 30 * 24 * 3600_000 })
+    await page.clock.resume()
+    // The first answer tells what time it is.
+    await page.reload()
+    await card.getByRole('button', { name: 'Copy URL' }).waitFor()
+    await page.clock.setSystemTime(Date.now())
+    await page.getByLabel('Keep for').selectOption('10 minutes')
+    await pick(page, pathOfFixture('photo.webp'))
+    await expect
+      .poll(() => cardOf(page, 'photo.webp').locator('time').textContent())
+      .toMatch(/^(9 min \d+ s|10 min 0 s) left$/)
+  })
+
   test('deletes an image, if that is really meant', async () => {
     await using opened = await openPage(browser, app)
     const { page } = opened

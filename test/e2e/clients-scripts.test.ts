@@ -97,6 +97,28 @@ describe('the lines for curl', () => {
   })
 })
 
+describe('the lines for curl that use a link', () => {
+  test.skipIf(!hasCurl)('say why there is none, and print no URL', async () => {
+    const refused = await run(['sh', '-c', await served('curl/link.sh', 'wrong')], here)
+    expect({ ...refused, code: refused.code !== 0 }).toEqual({
+      code: true,
+      stdout: '',
+      stderr: expect.stringContaining('This key is not known here.'),
+    })
+  })
+
+  test.skipIf(!hasCurl)('print no URL of an image that was not taken', async () => {
+    await here.write('text.jpg', 'text, and no image')
+    const lines = (await served('curl/link.sh')).replace('photo.jpg', 'text.jpg')
+    const refused = await run(['sh', '-c', lines], here)
+    expect({ ...refused, code: refused.code !== 0 }).toEqual({
+      code: true,
+      stdout: '',
+      stderr: expect.stringContaining('The bytes are not a JPEG'),
+    })
+  })
+})
+
 describe.each([
   ['Node.js', 'openai/ask.mjs', process.execPath, true],
   ['Python', 'openai/ask.py', python, hasPython],

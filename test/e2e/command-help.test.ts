@@ -153,3 +153,12 @@ test('in a clone, the command is there by npx and by npm run', async () => {
   ])
   expect(said.map(({ stdout }) => stdout.trim())).toEqual([manifest.version, manifest.version])
 })
+
+test('whoever reads the first line only gets it, and no stack', async () => {
+  await using data = await tempFolder()
+  const env = { DATA_DIR: data.path }
+  for (const command of ['--help', 'keys list --json']) {
+    const { stderr } = await shell(`{ sleep 2; layover ${command}; } | true`, { env })
+    expect({ command, stderr: stderr.replace(/^\S+ has no keys\.\n$/, '') }).toEqual({ command, stderr: '' })
+  }
+})

@@ -116,6 +116,14 @@ describe('layover upload', () => {
     expect((await upload(['--key', server.key(), ...photos])).code).toBe(2)
   })
 
+  test('does not repeat an address with a password in it', async () => {
+    const address = server.url.replace('//', '//me:secret@')
+    const { code, stderr } = await upload(photos, { env: { LAYOVER_URL: address } })
+    expect(code).toBe(2)
+    expect(stderr).toContain('is no address like')
+    expect(stderr).not.toContain('secret')
+  })
+
   test('reads no .env: a folder that came from elsewhere cannot send the key elsewhere', async () => {
     await using trap = await fake(() => ({ status: 200, body: '{}' }))
     await writeFile(join(folder.path, '.env'), `LAYOVER_URL=${trap.url}\n`)
@@ -303,6 +311,21 @@ describe('layover upload stops', () => {
     expect(await once(child, 'close')).toEqual([130, null])
     expect(await said).toEqual(['', ''])
     await eventually(async () => (await server.files()).length === before.length)
+  })
+
+  test('with 1, and says so, when the URL cannot be written', async () => {
+    const { code, stderr } = await shell(`layover upload ${photos[0]} > /dev/full`, { env })
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: 'standard output: ENOSPC: no space left on device, write\n',
+    })
+  })
+
+  test('not when nobody reads its notes', async () => {
+    const child = begin(['upload', join(folder.path, 'missing.png'), photos[0] ?? ''], { env })
+    child.stderr.destroy()
+    const [stdout, [code]] = await Promise.all([text(child.stdout), once(child, 'close')])
+    expect({ code, stdout }).toEqual({ code: 1, stdout: expect.stringMatching(/^http\S+\.png\n$/) })
   })
 
   test('when nobody reads what it prints', async () => {

@@ -18,6 +18,15 @@ export class UploadFailed extends Error {
   }
 }
 
+/** Seconds that a server may ask to wait; who asks for more has no use for another try now. */
+const LONGEST_WAIT = 60
+
+/** Seconds to wait after `tried` tries and one more; undefined if the server asks for too many. */
+export function waitBefore({ tried, retryAfter }: { tried: number; retryAfter: number }): number | undefined {
+  if (retryAfter > LONGEST_WAIT) return undefined
+  return Math.max(retryAfter, Math.min(2 ** tried, LONGEST_WAIT))
+}
+
 /** Text from elsewhere, as a terminal may show it: nothing in it can move the cursor, or look like a line of ours. */
 export function plain(text: string): string {
   return text.replaceAll(/\p{Cc}|[\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu, '\ufffd')

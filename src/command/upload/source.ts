@@ -20,12 +20,14 @@ export interface Source extends AsyncDisposable {
 /** Opens a file, a pipe by its name, or standard input by `-`. Rejects with an `UploadFailed`. */
 export async function openSource(path: string): Promise<Source> {
   if (path === '-') return standardInput()
+  let file: FileHandle | undefined
   try {
-    const file = await open(path)
+    file = await open(path)
     const stats = await file.stat()
     if (stats.isDirectory()) throw Object.assign(new Error(), { code: 'EISDIR' })
     return sourceOf(file, basename(path), stats.isFile() ? stats.size : undefined)
   } catch (error) {
+    await file?.close()
     throw unreadable(error)
   }
 }

@@ -32,10 +32,11 @@ export async function targetOf(options: TargetOptions): Promise<Target> {
 function endpointOf(address: string): URL {
   const url = URL.parse(`${address.trim().replace(/\/+$/, '')}/v1/files/uploads`)
   const isPlain = url?.username === '' && url.search === '' && url.hash === ''
-  if (!url || !isPlain || !['http:', 'https:'].includes(url.protocol))
-    throw new CommandLineError(
-      `LAYOVER_URL or --url: "${address}" is no address like https://images.example.com`,
-    )
+  if (!url || !isPlain || !['http:', 'https:'].includes(url.protocol)) {
+    // It may hold a password, which is not repeated then.
+    const what = /[@?#]/.test(address) ? 'has a user, "?" or "#" in it: it' : `"${address}"`
+    throw new CommandLineError(`LAYOVER_URL or --url: ${what} is no address like https://images.example.com`)
+  }
   return url
 }
 
