@@ -21,6 +21,6 @@ process.stdout.write(await made.then(() => 'made').catch(({ code, message }) => 
 
 function takeAllDescriptors(): void {
   try {
-    for (;;) openSync('/dev/null')
+    for (;;) openSync('/dev/null', 'r')
   } catch {}
 }
