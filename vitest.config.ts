@@ -16,7 +16,7 @@ const NOT_ON_S3 = [
   'test/wire/store-trouble.test.ts',
   'test/wire/s3-trouble.test.ts',
   'test/wire/multipart-splits.test.ts',
-  'test/e2e/{operations,proxies,proxies-trust,service}.test.ts',
+  'test/e2e/{operations,proxies,proxies-trust,proxies-vision,service}.test.ts',
   'test/wire/fit-pictures.test.ts',
 ]
 

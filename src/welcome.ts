@@ -24,10 +24,12 @@ export async function welcome<T extends { readonly url: string }>(
   showKey(url)
   const [base, variable] = config.s3PublicUrl ? [config.s3PublicUrl, 'S3_PUBLIC_URL'] : [url, 'PUBLIC_URL']
   const reason = unreachableBecause(base)
+  const { upstreamUrl, images } = config.vision
+  const unless = upstreamUrl && images === 'inline' ? ', unless calls go by way of this server' : ''
   if (reason)
     log.warn(
       { url: base },
-      `no model can fetch images from here: ${reason}; set ${variable} to your public address`,
+      `no model can fetch images from here: ${reason}; set ${variable} to your public address${unless}`,
     )
   const listener = await (config.metricsAddress && metrics?.listen(config.metricsAddress, others))?.catch(
     explainMetrics,
@@ -42,22 +44,24 @@ function explainMetrics({ code }: NodeJS.ErrnoException): never {
   throw new ConfigError(`METRICS_ADDRESS: cannot be listened on (${code}); set another`)
 }
 
-/** What a first start shows, once: the key that was made and a line to paste, and where the server is if it is running. */
-export function firstKeyNotice(
-  key: string,
-  config: Pick<Config, 'dataDir' | 'publicUrl' | 'port' | 'page'>,
-  url?: string,
-): string {
-  const address = url ?? config.publicUrl ?? `http://localhost:${config.port}`
-  const inBrowser = config.page === 'on' ? ` in a browser, at ${address}/, or from here` : ''
-  return `${url === undefined ? '' : `\n  Layover is running at ${url}\n`}
+/**
+ * What a first start shows, once: the key that was made, and if it runs, where, and a line to paste. If it does not, no address is named:
+ * another program may be there, which is not to be sent the key.
+ */
+export function firstKeyNotice(key: string, config: Pick<Config, 'dataDir' | 'page'>, url?: string): string {
+  const keyAlone = `
   Your API key, shown only this once (${config.dataDir}/keys.json keeps its hash):
 
       ${key}
 
-  Upload an image${inBrowser}:
+`
+  if (url === undefined) return keyAlone
+  const inBrowser = config.page === 'on' ? ` in a browser, at ${url}/, or from here` : ''
+  return `
+  Layover is running at ${url}
+${keyAlone}  Upload an image of yours${inBrowser}:
 
-      curl -H "Authorization: Bearer ${key}" -F file=@photo.jpg ${address}/api/upload
+      curl -H "Authorization: Bearer ${key}" -F file=@photo.jpg ${url}/api/upload
 
 `
 }

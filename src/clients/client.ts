@@ -45,6 +45,12 @@ export function textFile(name: string, text: string): ClientFile {
   return { name, type: 'text/plain; charset=utf-8', text }
 }
 
+/** What is to be typed into an app's form, as it stands: in JSON, quotes would have backslashes. */
+export function fieldsFile(fields: Readonly<Record<string, string>>): ClientFile {
+  const filled = Object.entries(fields).filter(([, value]) => value !== '')
+  return textFile('fields.txt', filled.map(([name, value]) => `${name}: ${value}\n`).join(''))
+}
+
 /** A literal of Python, JavaScript and Go alike, whose rules for strings contain those of JSON. */
 export const literal = (text: string) => JSON.stringify(text)
 

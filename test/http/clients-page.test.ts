@@ -42,6 +42,16 @@ describe('/clients', () => {
       }
   })
 
+  test.each(['picgo', 'piclist'])(
+    'has for the app of %s what its configuration has, without quotes',
+    async (id) => {
+      const { picBed } = JSON.parse(await (await ask(`/clients/${id}/config.json`)).text())
+      const filled = Object.entries(picBed[picBed.uploader]).filter(([, value]) => value !== '')
+      const lines = filled.map(([name, value]) => `${name}: ${value}\n`)
+      expect(await (await ask(`/clients/${id}/fields.txt`)).text()).toBe(lines.join(''))
+    },
+  )
+
   test('leads to PUBLIC_URL and nowhere else, whatever Host and proxies say', async () => {
     const headers = { 'x-forwarded-host': 'evil.example.com', 'x-forwarded-proto': 'https' }
     for (const text of [JSON.stringify(await listing(headers)), await page(headers)]) {

@@ -69,6 +69,8 @@ export async function openPage(
   }`
   await context.addInitScript({ content })
   const page = await context.newPage()
+  // Choosers are caught from the start: to begin with that takes time, in which one would open for nobody.
+  page.on('filechooser', () => {})
   const faults: string[] = []
   page.on('pageerror', (error) => faults.push(String(error)))
   page.on('console', (message) => {

@@ -25,15 +25,16 @@ export interface RunOptions {
 
 /** Starts `layover` as a process of its own, with no variables but those given. */
 export function begin(args: readonly string[], { env = {}, cwd = tmpdir() }: RunOptions = {}) {
-  return spawn(process.execPath, [cli, ...args], { env: { PATH: process.env.PATH, ...env }, cwd })
+  const child = spawn(process.execPath, [cli, ...args], { env: { PATH: process.env.PATH, ...env }, cwd })
+  // It need not read all that it is given.
+  child.stdin.on('error', () => {})
+  return child
 }
 
 /** Runs `layover` to its end. */
 export async function run(args: readonly string[], options: RunOptions = {}): Promise<Ran> {
   const child = begin(args, options)
   const { input = Buffer.alloc(0) } = options
-  // It need not read all of it.
-  child.stdin.on('error', () => {})
   if (Buffer.isBuffer(input)) child.stdin.end(input)
   else pipeline(Readable.from(input), child.stdin).catch(() => {})
   const [stdout, stderr] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')])

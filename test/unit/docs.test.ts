@@ -1,8 +1,9 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { parseEnv } from 'node:util'
 import { describe, expect, test } from 'vitest'
 import { loadConfig, variableNames } from '../../src/config.ts'
+import { documents } from '../support/documents.ts'
 
 const root = join(import.meta.dirname, '../..')
 const read = (path: string) => readFileSync(join(root, path), 'utf8')
@@ -22,17 +23,13 @@ describe('the documentation is true', () => {
       expect({ name, value }).toEqual({ name, value: example[name] })
   })
 
-  const pages = ['README.md', 'SECURITY.md', 'CHANGELOG.md']
-  test.each([...pages, ...readdirSync(join(root, 'docs')).map((page) => `docs/${page}`)])(
-    'every link of %s leads somewhere',
-    (page) => {
-      const links = [...read(page).matchAll(/\]\(([^)#]+)[^)]*\)/g)].map(([, link = '']) => link)
-      const broken = links.filter(
-        (link) => !link.startsWith('http') && !existsSync(join(root, dirname(page), link)),
-      )
-      expect(broken).toEqual([])
-    },
-  )
+  test.each([...documents, 'SECURITY.md', 'CHANGELOG.md'])('every link of %s leads somewhere', (page) => {
+    const links = [...read(page).matchAll(/\]\(([^)#]+)[^)]*\)/g)].map(([, link = '']) => link)
+    const broken = links.filter(
+      (link) => !link.startsWith('http') && !existsSync(join(root, dirname(page), link)),
+    )
+    expect(broken).toEqual([])
+  })
 
   test('README.md names the tests that keep each promise', () => {
     const [, section = ''] = read('README.md').split('\n## Promises\n')

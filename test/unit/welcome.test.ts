@@ -48,11 +48,9 @@ test('a public name without TLS gets its own warning', () => {
 
 test('the first start shows the address, and the key once alone and once in a line to paste', () => {
   const key = 'sk-layover-abc'
-  const lines = firstKeyNotice(
-    key,
-    { dataDir: './data', publicUrl: undefined, port: 8080, page: 'on' },
-    'https://images.example.com',
-  ).split('\n')
+  const lines = firstKeyNotice(key, { dataDir: './data', page: 'on' }, 'https://images.example.com').split(
+    '\n',
+  )
 
   const withKey = lines.filter((line) => line.includes(key)).map((line) => line.trim())
   expect(withKey).toEqual([
@@ -62,4 +60,10 @@ test('the first start shows the address, and the key once alone and once in a li
   expect(lines.join('\n')).toContain('running at https://images.example.com')
   expect(lines.join('\n')).toContain('./data/keys.json')
   expect(lines.join('\n')).toContain('in a browser, at https://images.example.com/,')
+})
+
+test('a first start that fails shows the key and no address, as another program may be there', () => {
+  const notice = firstKeyNotice('sk-layover-abc', { dataDir: './data', page: 'on' })
+  expect(notice).toContain('sk-layover-abc')
+  expect(notice).not.toMatch(/http|curl/)
 })
