@@ -20,6 +20,8 @@ export interface Job {
   /** Of the copy. */
   readonly maxBytes: number
   readonly exits: typeof EXITS
+  /** Id of the process that it works for: when that has gone, so does the worker. */
+  readonly parent: number
 }
 
 /** What a worker ends with: its exit code says how it went. */
@@ -31,4 +33,6 @@ export const EXITS = {
   tooLarge: 11,
   /** It has taken more memory than it may. */
   memory: 12,
+  /** The library is there, but cannot be loaded: it was installed for another system, or in part. */
+  library: 13,
 } as const

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { problemWith } from '../errors.ts'
+import { type Problem, problemWith } from '../errors.ts'
 import type { Spool } from '../spool.ts'
 import { type Staged, stage } from '../stage.ts'
 import { StoreError } from '../store/store.ts'
@@ -44,7 +44,7 @@ type Worker = ChildProcessByStdio<Writable, Readable, Readable>
 
 /**
  * Has one copy made by a process of its own, and stages it like any upload: what it sends is not believed to be an image. Rejects with
- * `fit_failed` and why, with a `StoreError`, or with the signal's reason. When it settles, the process has ended.
+ * `fit_failed` and why, with `fit_unavailable` or `fit_busy` for what is not the image's fault, with a `StoreError`, or with the signal's reason. When it settles, the process has ended.
  */
 export async function runFitWorker(job: Job, image: Staged, options: RunOptions): Promise<Staged> {
   const { spool, digest, signal } = options
@@ -52,6 +52,8 @@ export async function runFitWorker(job: Job, image: Staged, options: RunOptions)
   const worker = start(job, options)
   const ended = once(worker, 'close') as Promise<[number | null]>
   ended.catch(() => {})
+  // There is no room for another process, or for its pipes, which are not there then.
+  if (worker.pid === undefined) throw problemWith('fit_busy', { cause: await ended.catch((error) => error) })
   const timer = setTimeout(() => worker.kill('SIGKILL'), options.timeout * 1000)
   const leave = () => worker.kill('SIGKILL')
   signal.addEventListener('abort', leave, { once: true })
@@ -72,7 +74,7 @@ export async function runFitWorker(job: Job, image: Staged, options: RunOptions)
     const cause = new Error(`the worker ended with ${code ?? worker.signalCode}: ${complaint}`, {
       cause: error,
     })
-    throw problemWith('fit_failed', { cause }, { reason: reasonOf(code) })
+    throw explain(code, cause)
   } finally {
     clearTimeout(timer)
     signal.removeEventListener('abort', leave)
@@ -94,6 +96,11 @@ async function* bytesOf(worker: Worker, ended: Promise<[number | null]>): AsyncG
   yield* worker.stdout
   const [code] = await ended
   if (code !== EXITS.done) throw new Error('the worker failed')
+}
+
+function explain(code: number | null, cause: Error): Problem {
+  if (code !== EXITS.library) return problemWith('fit_failed', { cause }, { reason: reasonOf(code) })
+  return problemWith('fit_unavailable', { cause }, { reason: 'the library for it cannot be loaded' })
 }
 
 function reasonOf(code: number | null): string {

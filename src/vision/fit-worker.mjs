@@ -73,16 +73,26 @@ function lossyFormat({ formats }, first, hasAlpha) {
 }
 
 /**
+ * The library, which can read this one format from here on.
+ * @param {Job} job
+ * @returns {any}
+ */
+function load({ sharp: path, format }) {
+  const sharp = createRequire(path)(path)
+  sharp.cache(false)
+  sharp.concurrency(1)
+  sharp.block({ operation: ['VipsForeignLoad'] })
+  sharp.unblock({ operation: [LOADERS[format]] })
+  return sharp
+}
+
+/**
+ * @param {any} sharp
  * @param {Buffer} image
  * @param {Job} job
  * @returns {Promise<Buffer | undefined>} None if no size of it is small enough.
  */
-async function copy(image, job) {
-  const sharp = createRequire(job.sharp)(job.sharp)
-  sharp.cache(false)
-  sharp.concurrency(1)
-  sharp.block({ operation: ['VipsForeignLoad'] })
-  sharp.unblock({ operation: [LOADERS[job.format]] })
+async function copy(sharp, image, job) {
   const options = { limitInputPixels: job.maxPixels, animated: job.animated, failOn: 'error' }
   const metadata = await sharp(image, options).metadata()
   for (const attempt of attempts(job, metadata)) {
@@ -103,8 +113,8 @@ function write(pipeline, { format, quality, longest }, { strip, metadata }) {
   const upright = pipeline.autoOrient().resize(box)
   const opaque = format === 'jpeg' && metadata.hasAlpha ? upright.flatten({ background: '#fff' }) : upright
   const kept = strip ? opaque : opaque.keepExif().keepXmp()
-  // The profile of a picture for print does not fit what is written.
-  const coloured = metadata.space === 'cmyk' ? kept : kept.keepIccProfile()
+  // What is written has three colours. The profile of another number does not fit, and to keep it would be to lose it before it is applied.
+  const coloured = ['cmyk', 'b-w', 'grey16'].includes(metadata.space) ? kept : kept.keepIccProfile()
   return coloured.toFormat(format, format === 'jpeg' || format === 'webp' ? { quality } : {}).toBuffer()
 }
 
@@ -112,16 +122,33 @@ const [, , text = '{}', memory = '0'] = process.argv
 /** @type {Job} */
 const job = JSON.parse(text)
 
-// For systems whose own limit on memory does nothing. The library works in threads of its own, so this one gets to look.
+/**
+ * @param {unknown} error
+ * @param {number} code What it is unless it is for the memory, which the library and its parts say in many ways.
+ */
+function fail(error, code) {
+  process.stderr.write(String(error))
+  process.exitCode = /memory|allocation failed/i.test(String(error)) ? job.exits.memory : code
+}
+
+// For systems whose own limit on memory does nothing, and for a server that was killed. The library works in threads of its own, so this one
+// gets to look.
 setInterval(() => {
-  if (process.memoryUsage.rss() > Number(memory)) process.exit(job.exits.memory)
+  if (process.ppid !== job.parent || process.memoryUsage.rss() > Number(memory))
+    process.exit(job.exits.memory)
 }, 20).unref()
 
+/** @type {any} */
+let sharp
 try {
-  const bytes = await copy(await buffer(process.stdin), job)
-  if (bytes) process.stdout.write(bytes)
-  else process.exitCode = job.exits.tooLarge
+  sharp = load(job)
 } catch (error) {
-  process.stderr.write(String(error))
-  process.exitCode = job.exits.damaged
+  fail(error, job.exits.library)
+}
+try {
+  const bytes = sharp && (await copy(sharp, await buffer(process.stdin), job))
+  if (bytes) process.stdout.write(bytes)
+  else process.exitCode ??= job.exits.tooLarge
+} catch (error) {
+  fail(error, job.exits.damaged)
 }

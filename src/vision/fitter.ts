@@ -123,7 +123,8 @@ interface JobOptions {
 function jobOf({ image, target, wanted, sharp, config: { maxPixels, maxFileSize } }: JobOptions): Job {
   const { width, height, formats, animated, bytes = maxFileSize } = target
   return {
-    ...{ sharp, format: image.format, formats, animated, strip: wanted.strip, maxPixels, exits: EXITS },
+    ...{ sharp, format: image.format, formats, animated, strip: wanted.strip, maxPixels },
+    ...{ exits: EXITS, parent: process.pid },
     longest: Math.max(width, height),
     mayShrink: wanted.limits !== undefined,
     maxBytes: Math.min(bytes, maxFileSize),

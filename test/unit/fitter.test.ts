@@ -1,4 +1,5 @@
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
@@ -36,6 +37,7 @@ interface Bench extends AsyncDisposable {
   readonly fitter: Fitter
   readonly image: Staged
   readonly temp: TempFolder
+  readonly home: TempFolder
 }
 
 async function bench(does: string | undefined, fit: Partial<typeof CONFIG.fit> = {}): Promise<Bench> {
@@ -49,7 +51,7 @@ async function bench(does: string | undefined, fit: Partial<typeof CONFIG.fit> =
   })()
   const image = await stage(body, { spool: temp.spool, maxFileSize: 1e6, maxPixels: 1e8 })
   return {
-    ...{ fitter, image, temp },
+    ...{ fitter, image, temp, home },
     async [Symbol.asyncDispose]() {
       fitter.close()
       await image[Symbol.asyncDispose]()
@@ -65,14 +67,17 @@ const wanted = { limits: undefined, strip: true }
 const by = (signal = new AbortController().signal) => ({ keyId: 'k', signal })
 const make = ({ fitter, image }: Bench, signal?: AbortSignal) => fitter.make(image, wanted, by(signal))
 
-/** Workers that this process has at the moment. */
-async function workers(): Promise<number> {
-  const found = promisify(execFile)('pgrep', ['-P', String(process.pid), '-f', 'fit-worker'])
+/** Workers that a process has at the moment, this one unless it is told. */
+async function workers(of = process.pid): Promise<number> {
+  const found = promisify(execFile)('pgrep', ['-P', String(of), '-f', 'fit-worker'])
   const { stdout } = await found.catch(() => ({ stdout: '' }))
   return stdout.split('\n').filter((line) => line !== '').length
 }
 
 const SENDS_BACK = 'return input'
+
+/** Makes one copy in a process of its own, as a server would. */
+const MAKER = join(import.meta.dirname, '../support/make-copy.ts')
 
 test('a copy is what the worker sends, looked at like any upload', async () => {
   await using at = await bench(SENDS_BACK)
@@ -129,6 +134,18 @@ test('a client that leaves ends its worker', async () => {
   expect(await workers()).toBe(0)
 })
 
+test('a server that is killed takes its workers with it', async () => {
+  await using home = await tempFolder()
+  await using temp = await tempFolder()
+  await libraryThat('return new Promise(() => setInterval(() => {}, 1000))', home.path)
+  const image = join(import.meta.dirname, '../fixtures/photo.jpg')
+  const server = spawn(process.execPath, [MAKER, image, home.path, temp.path], { stdio: 'ignore' })
+  await eventually(async () => (await workers(server.pid)) === 1)
+  const { stdout } = await promisify(execFile)('pgrep', ['-P', String(server.pid), '-f', 'fit-worker'])
+  server.kill('SIGKILL')
+  await eventually(() => !existsSync(`/proc/${stdout.trim()}`))
+})
+
 test('twenty at once are made by two workers', async () => {
   await using at = await bench(`await new Promise((resolve) => setTimeout(resolve, 100)); ${SENDS_BACK}`)
   let most = 0
@@ -161,6 +178,34 @@ test('without the library, or with no workers, it says so and what to do', async
   await using off = await bench(SENDS_BACK, { workers: 0 })
   expect(() => off.fitter.refuseUnlessReady()).toThrow(/FIT_WORKERS=0/)
   await expect(make(off)).rejects.toMatchObject({ code: 'fit_unavailable', status: 501 })
+})
+
+test('a library that cannot be loaded is not the image’s fault', async () => {
+  await using at = await bench(SENDS_BACK)
+  await writeFile(join(at.home.path, 'node_modules/sharp/index.js'), `throw new Error('for another system')`)
+  const error: unknown = await make(at).catch((error: unknown) => error)
+  expect(error).toMatchObject({ code: 'fit_unavailable', status: 501 })
+  // What is wrong is for the operator to read.
+  expect(String((error as Error).cause)).toMatch(/for another system/)
+  expect(String(error)).not.toMatch(/for another system/)
+})
+
+test.each([
+  'VipsJpeg: Insufficient memory (case 4)',
+  'vips_tracked: out of memory -- size == 114MB',
+  'Invalid typed array length: Array buffer allocation failed',
+])('one that says "%s" says that it is for the memory', async (text) => {
+  await using at = await bench(`throw new Error('${text}')`)
+  await expect(make(at)).rejects.toThrow(/it takes too much memory/)
+})
+
+test('a system that has no room for another process is busy', async () => {
+  await using home = await tempFolder()
+  await using temp = await tempFolder()
+  await libraryThat(SENDS_BACK, home.path)
+  const image = join(import.meta.dirname, '../fixtures/photo.jpg')
+  const made = promisify(execFile)(process.execPath, [MAKER, image, home.path, temp.path, 'no descriptors'])
+  expect((await made).stdout).toBe('fit_busy')
 })
 
 test('the library can be installed while the server runs', async () => {

@@ -7,6 +7,7 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { APIS } from '../../src/vision/limits.ts'
 import { authorization, startApp, type TestApp, type TestAppOptions } from '../support/app.ts'
 import { copiesOf, FILES } from '../support/copies.ts'
+import { greyProfile } from '../support/grey-profile.ts'
 import { fixture, pngHeader, sha256 } from '../support/images.ts'
 import { installedSharp } from '../support/sharp.ts'
 
@@ -117,6 +118,20 @@ describe.skipIf(sharp === undefined)('a copy', () => {
     expect((await decode(bytes).metadata()).space).toBe('srgb')
     const [red = 0, green = 0] = await decode(bytes).raw().toBuffer()
     expect(red > 150 && green < 100).toBe(true)
+  })
+
+  test('of a grey picture is as light as that is, whatever its profile', async () => {
+    await start()
+    const grey = await paint(300, 200, '#808080').toColourspace('b-w').jpeg().toBuffer()
+    const profile = Buffer.concat([Buffer.from('ICC_PROFILE\0\x01\x01'), greyProfile()])
+    const segment = Buffer.concat([Buffer.from([0xff, 0xe2, 0, 0]), profile])
+    segment.writeUInt16BE(profile.length + 2, 2)
+    const image = Buffer.concat([grey.subarray(0, 2), segment, grey.subarray(2)])
+    const [light = 0] = await decode(image).toColourspace('srgb').raw().toBuffer()
+    expect(light).toBeGreaterThan(180)
+    const { bytes } = await copyOf(image, '?fit=100')
+    const [copied = 0] = await decode(bytes).raw().toBuffer()
+    expect(Math.abs(copied - light)).toBeLessThanOrEqual(2)
   })
 
   test.each(['jpeg', 'png', 'webp'] as const)(
