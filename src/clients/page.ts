@@ -37,18 +37,18 @@ export function clientsPage(clients: readonly Client[], base: string, language: 
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>${word('title')} · Layover</title>
-<link rel="icon" href="/page/icon.svg">
-<link rel="stylesheet" href="/page/page.css">
-<link rel="stylesheet" href="/page/clients.css">
-<script type="module" src="/page/clients.js"></script>
+<link rel="icon" href="page/icon.svg">
+<link rel="stylesheet" href="page/page.css">
+<link rel="stylesheet" href="page/clients.css">
+<script type="module" src="page/clients.js"></script>
 </head>
 <body>
 <header>
-<a class="brand" href="/"><img src="/page/icon.svg" alt="" width="28" height="28">Layover</a>
+<a class="brand" href="./"><img src="page/icon.svg" alt="" width="28" height="28">Layover</a>
 <nav>
 <a href="/">${word('upload')}</a>
-<a href="/docs">API</a>
-<a href="/clients?lang=${other}" lang="${other}" hreflang="${other}">${word('other')}</a>
+<a href="docs">API</a>
+<a href="clients?lang=${other}" lang="${other}" hreflang="${other}">${word('other')}</a>
 </nav>
 </header>
 <main class="clients">
@@ -89,7 +89,7 @@ function fileBlock(id: string, { name, text }: ClientFile, language: Language): 
   const [copy, download] = [WORDS.copy[language], WORDS.download[language]]
   return `<div class="file">
 <div class="file-head"><code>${label}</code>
-<a href="/clients/${id}/${encodeURIComponent(name)}" download="${label}" aria-label="${download} ${label}">${download}</a>
+<a href="clients/${id}/${encodeURIComponent(name)}" download="${label}" aria-label="${download} ${label}">${download}</a>
 <button type="button" hidden aria-label="${copy} ${label}">${copy}</button></div>
 <pre tabindex="0"><code class="text">${escaped(text)}</code></pre>
 </div>`

@@ -26,7 +26,7 @@ export class Refusal extends Error {
   }
 }
 
-const UPLOADS = '/v1/files/uploads'
+const UPLOADS = 'v1/files/uploads'
 
 /**
  * How much the key has used and may use.
@@ -34,7 +34,7 @@ const UPLOADS = '/v1/files/uploads'
  * @param {string} [key] Another than the one that is kept.
  * @returns {Promise<{ quota: { limit: number | null, used: number, reserved: number } }>}
  */
-export const readUsage = (key) => ask('GET', '/v1/files/usage', key)
+export const readUsage = (key) => ask('GET', 'v1/files/usage', key)
 
 /** @param {string} id */
 export const deleteImage = (id) => ask('DELETE', `${UPLOADS}/${id}`)
