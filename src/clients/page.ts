@@ -46,7 +46,7 @@ export function clientsPage(clients: readonly Client[], base: string, language: 
 <header>
 <a class="brand" href="./"><img src="page/icon.svg" alt="" width="28" height="28">Layover</a>
 <nav>
-<a href="/">${word('upload')}</a>
+<a href="./">${word('upload')}</a>
 <a href="docs">API</a>
 <a href="clients?lang=${other}" lang="${other}" hreflang="${other}">${word('other')}</a>
 </nav>
