@@ -7,7 +7,7 @@ const HOST = /^([\w.~!$&'()*+,;=%-]*|\[[\w.:%]+\])(:\d*)?$/
 /**
  * An `onRequest` hook that refuses what Node's parser takes, though its sender, or a proxy before us, may have meant something else
  * (RFC 9112, sections 3.2 and 6.1): another version, another number of hosts than one, a host that is none, a body that is to be decoded, or
- * one in chunks from HTTP/1.0, which has none.
+ * one in chunks from HTTP/1.0, which has none. And what is addressed to no path.
  */
 export function refuseDoubtful({ raw }: FastifyRequest, _reply: FastifyReply, done: Done): void {
   done(doubtIn(raw))
@@ -15,12 +15,19 @@ export function refuseDoubtful({ raw }: FastifyRequest, _reply: FastifyReply, do
 
 type Done = (error?: Problem) => void
 
-function doubtIn({ httpVersion: version, headers, rawHeaders }: FastifyRequest['raw']): Problem | undefined {
+function doubtIn({
+  httpVersion: version,
+  url,
+  headers,
+  rawHeaders,
+}: FastifyRequest['raw']): Problem | undefined {
   const { host = '', 'transfer-encoding': encoding } = headers
   const hosts = hostsIn(rawHeaders)
   const isHosted = hosts === 1 || (hosts === 0 && version === '1.0')
   if ((version !== '1.0' && version !== '1.1') || !isHosted || !HOST.test(host))
     return problem('request_malformed')
+  // The whole server (RFC 9112, section 3.2.4), which has nothing to say; the router would take it for `/`.
+  if (url === '*') return problem('not_found')
   const isInChunks = encoding?.trim().toLowerCase() === 'chunked' && version === '1.1'
   return encoding === undefined || isInChunks ? undefined : problem('transfer_encoding_refused')
 }
