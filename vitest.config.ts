@@ -5,7 +5,7 @@ import { installedS3 } from './test/support/s3-servers.ts'
 const ON_S3 = ['test/store/s3.test.ts', 'test/store/s3-links.test.ts', 'test/{http,wire,e2e}/**/*.test.ts']
 /** Tests that bring a store of their own, or are about what comes before one is asked. */
 const NOT_ON_S3 = [
-  'test/http/{clients-page,cors,docs-page,forwarded,openapi-adapters,page,url-hostile,url-origins}.test.ts',
+  'test/http/{clients-page,cors,docs-page,forwarded,openapi-adapters,page,receipts,url-hostile,url-origins}.test.ts',
   'test/http/vision-openapi.test.ts',
   'test/wire/{admission,framing,pace,pipelining,protocol}.test.ts',
   'test/e2e/command-{help,terminal,upload}.test.ts',
