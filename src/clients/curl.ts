@@ -31,17 +31,25 @@ export function curl({ base, hasLinks }: ServerFacts): Client {
   }
 }
 
+/** A bucket takes whatever has the size and type that were agreed on: whether it is an image, only the server says. */
 function linkScript(base: string): string {
   return `image=photo.jpg type=image/jpeg
 link=$(curl -sS -H 'Authorization: Bearer ${KEY}' -H 'Content-Type: application/json' \\
   -d "{\\"content_type\\":\\"$type\\",\\"size\\":$(wc -c <"$image")}" ${inShell(`${base}/v1/files/uploads/presign`)})
 to=$(printf '%s' "$link" | sed -n 's/.*"upload_url":"\\([^"]*\\)".*/\\1/p')
+id=$(printf '%s' "$link" | sed -n 's/.*"id":"\\([^"]*\\)".*/\\1/p')
 if [ -z "$to" ]; then
   printf '%s\\n' "$link" >&2
   false
+elif curl -sS --fail-with-body -H "Content-Type: $type" -T "$image" "$to" >&2; then
+  if taken=$(curl -sS --fail-with-body -X POST -H 'Authorization: Bearer ${KEY}' ${inShell(`${base}/v1/files/uploads/`)}"$id"/complete); then
+    printf '%s\\n' "$taken" | sed 's/.*"url":"\\([^"]*\\)".*/\\1/'
+  else
+    printf '%s\\n' "$taken" >&2
+    false
+  fi
 else
-  curl -sS --fail-with-body -H "Content-Type: $type" -T "$image" "$to" >&2 &&
-    printf '%s\\n' "$link" | sed 's/.*"url":"\\([^"]*\\)".*/\\1/'
+  false
 fi
 `
 }
