@@ -93,7 +93,7 @@ export async function buildApp({
     genReqId: () => randomUUID(),
     requestTimeout: config.uploadTimeout * 1000,
     connectionTimeout: config.idleTimeout * 1000,
-    keepAliveTimeout: KEPT_LONGER * config.idleTimeout * 1000,
+    keepAliveTimeout: Math.round(KEPT_LONGER * config.idleTimeout * 1000),
     http: {
       // Node takes the longer of this and `requestTimeout` for the whole request.
       headersTimeout: Math.min(HEADERS_TIMEOUT, config.uploadTimeout) * 1000,

@@ -201,6 +201,12 @@ describe('a client that is too slow', () => {
     expect(response.status).toBe(408)
   })
 
+  // Of which 2.4 times as many milliseconds is no whole number in floating point.
+  test.each(['3s', '23s', '46s'])('IDLE_TIMEOUT=%s does not keep the server from starting', async (idle) => {
+    app = await startApp({ env: { IDLE_TIMEOUT: idle } })
+    expect((await exchange(app.port, head, form.body)).status).toBe(200)
+  })
+
   test('one that was told so cannot have its image stored by sending the rest afterwards', async () => {
     app = await startApp({ env: { UPLOAD_TIMEOUT: '1s' } })
     const socket = await openSocket(app.port)
