@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url'
 
 /** The runtime's options for a server, as in package.json. */
-export const SERVER_OPTIONS = ['--max-semi-space-size=16']
+export const SERVER_OPTIONS = ['--max-semi-space-size=8']
 
 /**
  * `layover serve`: becomes what `npm start` starts, under the same process id, so that signals reach it, and nothing of the command stays in

@@ -1,7 +1,9 @@
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import http, { type IncomingMessage } from 'node:http'
+import https from 'node:https'
 import { DeleteObjectCommand, HeadObjectCommand, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
-import { Agent, fetch, type RequestInit } from 'undici'
 import { type IncomingArea, StoreError } from '../store.ts'
 import { attempts } from './calls.ts'
 import { type S3Connection, s3Client } from './client.ts'
@@ -110,13 +112,19 @@ async function faultOf(
   return undefined
 }
 
+interface Trial {
+  readonly body: string
+  readonly headers: Readonly<Record<string, string>>
+  readonly signal: AbortSignal
+}
+
 /** Sends an upload. Answers the status; rejects with what may pass. */
-async function put(url: string, init: RequestInit): Promise<number> {
-  // By no proxy of the environment, as all other calls of the store.
-  const dispatcher = new Agent()
-  const { status } = await fetch(url, { ...init, dispatcher, method: 'PUT' }).finally(() =>
-    dispatcher.destroy(),
-  )
+async function put(url: string, { body, ...options }: Trial): Promise<number> {
+  const { request } = url.startsWith('https:') ? https : http
+  // With no agent, and so by no proxy of the environment, as all other calls of the store.
+  const sent = request(url, { ...options, method: 'PUT', agent: false }).end(body)
+  const [{ statusCode: status = 0 }] = (await once(sent, 'response')) as [IncomingMessage]
+  sent.destroy()
   if (status < 500 || status === 501) return status
   throw Object.assign(new Error('a trial upload failed'), { $metadata: { httpStatusCode: status } })
 }
