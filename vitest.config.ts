@@ -14,7 +14,7 @@ const NOT_ON_S3 = [
   'test/wire/links-trouble.test.ts',
   'test/wire/vision-trouble.test.ts',
   'test/wire/store-trouble.test.ts',
-  'test/wire/s3-trouble.test.ts',
+  'test/wire/s3-{trial,trouble}.test.ts',
   'test/wire/multipart-splits.test.ts',
   'test/e2e/{operations,proxies,proxies-trust,proxies-vision,service}.test.ts',
   'test/wire/fit-pictures.test.ts',

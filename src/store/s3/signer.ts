@@ -1,7 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { once } from 'node:events'
-import http, { type IncomingMessage } from 'node:http'
-import https from 'node:https'
+import type { Readable } from 'node:stream'
 import { DeleteObjectCommand, HeadObjectCommand, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import { type IncomingArea, StoreError } from '../store.ts'
@@ -75,7 +73,7 @@ async function tryOut(sign: Sign, options: SignerOptions): Promise<string | unde
     const key = Key.slice(prefix.length)
     const url = await sign({ key, contentType: TRIAL_TYPE, size: 7, seconds: TRIAL_LIFETIME })
     const all = { 'content-type': TRIAL_TYPE, ...headers }
-    return attempts(() => put(url, { body, headers: all, signal }), signal)
+    return attempts(() => put(client, url, { body, headers: all, signal }), signal)
   }
   try {
     return await faultOf(send, objects, { client, signal, ...options })
@@ -102,15 +100,19 @@ async function faultOf(
   { client, signal: abortSignal, prefix, onNote }: SignerOptions & { client: S3Client; signal: AbortSignal },
 ): Promise<string | undefined> {
   const status = await send(sent)
-  if (status >= 400) throw refused(prefix, status)
+  if (!isTaken(status)) throw refused(prefix, status)
   await client.send(new HeadObjectCommand(sent), { abortSignal }).catch(unreadable)
-  if ((await send(sent, { 'content-type': 'text/html' })) < 400)
+  if (isTaken(await send(sent, { 'content-type': 'text/html' })))
     return 'the store takes another type than the link says'
-  if ((await send(sent, {}, 'more than that')) < 400) return 'the store takes another size than the link says'
+  if (isTaken(await send(sent, {}, 'more than that')))
+    return 'the store takes another size than the link says'
   await client.send(new PutObjectCommand({ ...own, Body: 'x' }), { abortSignal })
-  if ((await send(copy, { 'x-amz-copy-source': `/${own.Bucket}/${own.Key}` })) < 400) onNote(COPIES)
+  if (isTaken(await send(copy, { 'x-amz-copy-source': `/${own.Bucket}/${own.Key}` }))) onNote(COPIES)
   return undefined
 }
+
+/** A redirect is not followed, and so takes nothing. */
+const isTaken = (status: number) => status < 300
 
 interface Trial {
   readonly body: string
@@ -118,13 +120,13 @@ interface Trial {
   readonly signal: AbortSignal
 }
 
-/** Sends an upload. Answers the status; rejects with what may pass. */
-async function put(url: string, { body, ...options }: Trial): Promise<number> {
-  const { request } = url.startsWith('https:') ? https : http
-  // With no agent, and so by no proxy of the environment, as all other calls of the store.
-  const sent = request(url, { ...options, method: 'PUT', agent: false }).end(body)
-  const [{ statusCode: status = 0 }] = (await once(sent, 'response')) as [IncomingMessage]
-  sent.destroy()
+/** Sends an upload by a link, on connections and with limits of a client's. Answers the status; rejects with what may pass. */
+async function put({ config }: S3Client, link: string, { signal, ...trial }: Trial): Promise<number> {
+  const { protocol, hostname, port, pathname, search } = new URL(link)
+  const address = { protocol, hostname, path: pathname + search, ...(port !== '' && { port: Number(port) }) }
+  const sent = config.requestHandler.handle({ method: 'PUT', ...address, ...trial }, { abortSignal: signal })
+  const { statusCode: status, body }: { statusCode: number; body: Readable } = (await sent).response
+  body.destroy()
   if (status < 500 || status === 501) return status
   throw Object.assign(new Error('a trial upload failed'), { $metadata: { httpStatusCode: status } })
 }
