@@ -5,16 +5,18 @@ import { delimiter, join } from 'node:path'
 /** Debian keeps servers where not every user's path leads. */
 const FOLDERS = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin']
 
-/** Where a program is; undefined if it is not installed. */
-export function pathOf(program: string): string | undefined {
-  return FOLDERS.map((folder) => join(folder, program)).find((path) => {
-    try {
-      accessSync(path, constants.X_OK)
-      return true
-    } catch {
-      return false
-    }
-  })
+/** Where a program is; undefined if it is not installed. `more` is where to look first. */
+export function pathOf(program: string, more: readonly string[] = []): string | undefined {
+  return [...more, ...FOLDERS]
+    .map((folder) => join(folder, program))
+    .find((path) => {
+      try {
+        accessSync(path, constants.X_OK)
+        return true
+      } catch {
+        return false
+      }
+    })
 }
 
 export const isInstalled = (program: string) => pathOf(program) !== undefined

@@ -7,7 +7,7 @@ import { gzipSync } from 'node:zlib'
 export interface PageFile {
   readonly type: string
   readonly bytes: Buffer
-  /** The same for those that take gzip. */
+  /** The same for those that take gzip; made when it is first wanted, and not at each start. */
   readonly gzipped: Buffer
   /** Strong, with its quotes. */
   readonly etag: string
@@ -33,6 +33,12 @@ export function readPageFiles(folder = join(import.meta.dirname, 'page')): Reado
 /** What is sent of a file, or of a page that was put together. */
 export function pageFile(type: string, bytes: Buffer): PageFile {
   const digest = createHash('sha256').update(bytes).digest('base64url').slice(0, 22)
-  const gzipped = gzipSync(bytes, { level: 9 })
-  return { type, bytes, gzipped, etag: `"${digest}"`, gzippedEtag: `"${digest}-gzip"` }
+  let gzipped: Buffer | undefined
+  return {
+    ...{ type, bytes, etag: `"${digest}"`, gzippedEtag: `"${digest}-gzip"` },
+    get gzipped() {
+      gzipped ??= gzipSync(bytes, { level: 9 })
+      return gzipped
+    },
+  }
 }

@@ -5,10 +5,9 @@ import {
   type RequestOptions,
 } from 'node:http'
 import { request as httpsRequest } from 'node:https'
+import { readAnswer } from '../read-answer.ts'
 import { Finding } from './verdict.ts'
 
-/** Bytes of an answer that are read at most. */
-const MOST = 1024 * 1024
 /** Milliseconds for a question and its answer. */
 export const ASK_LIMIT = 10_000
 
@@ -47,14 +46,7 @@ export async function answerTo(asked: ClientRequest, url: string): Promise<Answe
   asked.on('error', reject).once('response', resolve)
   try {
     const answer = await promise
-    const pieces: Buffer[] = []
-    let size = 0
-    for await (const piece of answer) {
-      size += piece.length
-      if (size > MOST) break
-      pieces.push(piece)
-    }
-    return { status: answer.statusCode ?? 0, headers: answer.headers, body: Buffer.concat(pieces) }
+    return { status: answer.statusCode ?? 0, headers: answer.headers, body: await readAnswer(answer) }
   } catch (error) {
     throw new Finding(`${new URL(url).origin} ${because(error)}`)
   } finally {

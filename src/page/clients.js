@@ -1,8 +1,9 @@
+import { copy } from './clipboard.js'
+import { readKey } from './key.js'
+
 /** Puts the key into the files of `/clients`, in this browser alone, and copies and downloads them with it. */
 
 const PLACE = 'YOUR_KEY'
-/** Where the page at `/` keeps it. */
-const NAME = 'layover.key'
 /** Characters of a bearer token (RFC 6750), none of which needs to be escaped in any of the files. */
 const PLAIN = /^[\w.~+/=-]+$/
 
@@ -24,15 +25,6 @@ function putKeyIn() {
     element.textContent = isPlain ? text.replaceAll(PLACE, () => key) : text
 }
 
-/** @param {() => Storage} storage Even to name it throws where it is forbidden. */
-function look(storage) {
-  try {
-    return storage().getItem(NAME)
-  } catch {
-    return null
-  }
-}
-
 /** Saves a file as it is shown. Its link alone would bring it without the key. @param {Event} event @param {string} text */
 function save(event, text) {
   const link = /** @type {HTMLAnchorElement} */ (event.currentTarget)
@@ -46,25 +38,16 @@ function save(event, text) {
   setTimeout(() => URL.revokeObjectURL(url), 60_000)
 }
 
-/** Resolves with whether it is on the clipboard. @param {Element} element */
-async function copy(element) {
-  try {
-    await navigator.clipboard.writeText(element.textContent ?? '')
-    return true
-  } catch {
-    // The only way on a page that came by http from another machine.
-    getSelection()?.selectAllChildren(element)
-    return document.execCommand('copy')
-  }
-}
-
 for (const file of document.querySelectorAll('.file')) {
   const text = /** @type {HTMLElement} */ (file.querySelector('.text'))
   const button = /** @type {HTMLButtonElement} */ (file.querySelector('button'))
   const label = button.textContent
   button.hidden = false
   button.addEventListener('click', async () => {
-    const message = (await copy(text)) ? said.dataset.copied : said.dataset.notCopied
+    const isCopied = await copy(text.textContent ?? '')
+    // For copying it by hand.
+    if (!isCopied) getSelection()?.selectAllChildren(text)
+    const message = isCopied ? said.dataset.copied : said.dataset.notCopied
     said.textContent = button.textContent = message ?? ''
     setTimeout(() => {
       button.textContent = label
@@ -77,7 +60,7 @@ for (const file of document.querySelectorAll('.file')) {
 let kept = ''
 
 function takeKept() {
-  input.value = kept = look(() => sessionStorage) ?? look(() => localStorage) ?? ''
+  input.value = kept = readKey() ?? ''
   putKeyIn()
 }
 

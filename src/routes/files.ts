@@ -60,8 +60,9 @@ export function files(
   const doorOfUrl = doors.mayUpload({ bytes: config.maxFileSize })
   const ofUrl = { onRequest: [...mayUpload, refuseUnlessFetching(config), doorOfUrl], schema: SCHEMAS.url }
   app.post(`${UPLOADS}/url`, ofUrl, async (request, reply) => {
-    const incoming = await readRemote(request, { ...deps, signal: clientGone(reply) })
-    const taken = takeUpload({ request, reply, incoming, mayCopy: true }, deps)
+    const signal = clientGone(reply)
+    const incoming = await readRemote(request, { ...deps, signal })
+    const taken = takeUpload({ request, reply, incoming, signal, mayCopy: true }, deps)
     return answer(await whileClientWaits(request.raw, taken).catch(explainRemote))
   })
 

@@ -29,6 +29,8 @@ export interface Upload {
   readonly incoming: Incoming
   /** Another way to ask for a lifetime. */
   readonly translate?: Translate | undefined
+  /** Aborted when the client leaves, if somebody looks for that already. */
+  readonly signal?: AbortSignal
   /** Whether a copy can be asked for. */
   readonly mayCopy?: boolean
 }
@@ -38,11 +40,10 @@ export interface Upload {
  * has.
  */
 export async function takeUpload(
-  { request, reply, incoming, translate, mayCopy = false }: Upload,
+  { request, reply, incoming, translate, mayCopy = false, signal = clientGone(reply) }: Upload,
   { config, store, spool, usage, secret, now, deleteUrlOf, fitter }: Deps,
 ): Promise<Uploaded> {
   using _place = holdPlace(request)
-  const signal = clientGone(reply)
   const { maxFileSize, maxPixels } = config
   await using staged = await stage(incoming.body, { spool, digest: store.digest, maxFileSize, maxPixels })
   request.taken = staged.size

@@ -30,7 +30,12 @@ const OF_ONE_FILE: ReadonlySet<ErrorCode> = new Set([
  * file.
  */
 export async function takeUploads(
-  { request, reply, incoming, translate }: Omit<Upload, 'incoming'> & { incoming: IncomingFiles },
+  {
+    request,
+    reply,
+    incoming,
+    translate,
+  }: Pick<Upload, 'request' | 'reply' | 'translate'> & { incoming: IncomingFiles },
   { config, store, spool, usage, secret, now }: Deps,
 ): Promise<Outcome[]> {
   using _place = holdPlace(request)

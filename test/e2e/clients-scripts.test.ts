@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { json } from 'node:stream/consumers'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { pythonWithOpenai } from '../support/python.ts'
 import { expectPhotoAt, type Folder, folder, has, run, servedFile } from '../support/served-clients.ts'
 import { type ServerProcess, startServer } from '../support/server.ts'
 
@@ -76,10 +77,8 @@ describe.each(Object.entries(programs))('the program for %s', (name, { path, com
   })
 })
 
-/** An environment of its own: `.ci/run` makes one. */
-const python = process.env.OPENAI_PYTHON ?? 'python3'
-const hasPython = await has(python, '-c', 'import openai')
-if (process.env.CI && !hasPython) throw new Error('CI must have the package openai for Python')
+const python = await pythonWithOpenai()
+if (process.env.CI && python === undefined) throw new Error('CI must have the package openai for Python')
 
 const hasCurl = await has('curl', '-V')
 
@@ -121,7 +120,7 @@ describe('the lines for curl that use a link', () => {
 
 describe.each([
   ['Node.js', 'openai/ask.mjs', process.execPath, true],
-  ['Python', 'openai/ask.py', python, hasPython],
+  ['Python', 'openai/ask.py', python ?? '', python !== undefined],
 ])('OpenAI’s client for %s', (name, path, program, isThere) => {
   if (!isThere) console.warn(`\n*** NOT TESTED: OpenAI’s client for ${name} is not installed. ***\n`)
 

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { selfSigned } from '../support/certificate.ts'
 import { fixture, pathOfFixture, sha256 } from '../support/images.ts'
 import { type ModelServer, startModelServer } from '../support/model-server.ts'
-import { pythonWithOpenai } from '../support/python-openai.ts'
+import { pythonWithOpenai } from '../support/python.ts'
 import { type ServerProcess, startServer } from '../support/server.ts'
 
 const run = promisify(execFile)

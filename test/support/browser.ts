@@ -1,5 +1,3 @@
-import { accessSync, constants } from 'node:fs'
-import { delimiter, join } from 'node:path'
 import {
   type Browser,
   type BrowserContextOptions,
@@ -8,12 +6,11 @@ import {
   type Page,
 } from 'playwright-core'
 import { expect } from 'vitest'
+import { pathOf } from '../../bench/programs.ts'
 import { apiKey, type TestApp } from './app.ts'
 
 /** Debian's package `chromium`, or whatever else of the kind is installed. */
-const program = ['chromium', 'chromium-browser', 'google-chrome']
-  .flatMap((name) => (process.env.PATH ?? '').split(delimiter).map((folder) => join(folder, name)))
-  .find(isExecutable)
+const [program] = ['chromium', 'chromium-browser', 'google-chrome'].flatMap((name) => pathOf(name) ?? [])
 
 /** Whether there is a browser for tests. If not, says so for all to see, and throws with REQUIRE_BROWSER. */
 export function hasBrowser(): boolean {
@@ -115,13 +112,4 @@ export async function throttle(page: Page, bytes: number): Promise<void> {
     downloadThroughput: -1,
     uploadThroughput: bytes,
   })
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK)
-    return true
-  } catch {
-    return false
-  }
 }

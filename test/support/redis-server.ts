@@ -1,12 +1,12 @@
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { accessSync, constants } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { join } from 'node:path'
 import { Redis } from 'ioredis'
+import { pathOf } from '../../bench/programs.ts'
 import { eventually } from './socket.ts'
 
 export interface RedisServer {
@@ -23,9 +23,7 @@ export interface RedisServer {
 }
 
 /** Debian's package `redis-server`, if it is installed. */
-const program = [...(process.env.PATH ?? '').split(delimiter), '/usr/bin']
-  .map((folder) => join(folder, 'redis-server'))
-  .find(isExecutable)
+const program = pathOf('redis-server')
 
 /**
  * Whether there is a Redis for tests: the one of TEST_REDIS_URL, or one that can be started here. If not, says so for all to
@@ -100,13 +98,4 @@ async function freePort(): Promise<number> {
   const { port } = holder.address() as AddressInfo
   await new Promise((resolve) => holder.close(resolve))
   return port
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK)
-    return true
-  } catch {
-    return false
-  }
 }

@@ -1,14 +1,15 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { accessSync, constants } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { homedir, tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { pathOf } from '../../bench/programs.ts'
 import { eventually } from './socket.ts'
+import { toolFolder } from './tool-folder.ts'
 
 const run = promisify(execFile)
 
@@ -59,22 +60,8 @@ export async function startS3(kind: S3Kind): Promise<S3Server> {
   return kinds[kind].start()
 }
 
-const programFolders = [
-  join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'layover-tests'),
-  ...(process.env.PATH ?? '').split(delimiter),
-]
-
 function find(program: string): string | undefined {
-  return programFolders.map((folder) => join(folder, program)).find(isExecutable)
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK)
-    return true
-  } catch {
-    return false
-  }
+  return pathOf(program, [toolFolder])
 }
 
 async function startMinio(): Promise<S3Server> {

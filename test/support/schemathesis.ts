@@ -1,9 +1,7 @@
-import { execFile, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { access, mkdir, rm } from 'node:fs/promises'
-import { homedir } from 'node:os'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
+import { pythonWith } from './python.ts'
 
 const VERSION = '4.32.5'
 const CHECKS = [
@@ -13,8 +11,6 @@ const CHECKS = [
   'response_headers_conformance',
   'response_schema_conformance',
 ]
-
-const run = promisify(execFile)
 
 export interface Fuzzing {
   /** Of the server, without a slash at its end. */
@@ -30,7 +26,7 @@ export interface Fuzzing {
 
 /** Sends what the document allows, and what it does not, and resolves with whether every answer was as documented. */
 export async function schemathesis({ url, key, cases, seed, dir }: Fuzzing): Promise<boolean> {
-  const program = await installed()
+  const programs = await pythonWith(`schemathesis==${VERSION}`)
   const options = {
     '--header': `Authorization: Bearer ${key}`,
     '--checks': CHECKS.join(','),
@@ -53,7 +49,8 @@ export async function schemathesis({ url, key, cases, seed, dir }: Fuzzing): Pro
     '--no-shrink',
     '--continue-on-failure',
   ]
-  const child = spawn(program, [...flags, ...Object.entries(options).flat()], {
+  const flagged = [...flags, ...Object.entries(options).flat()]
+  const child = spawn(join(programs, 'python'), [join(programs, 'schemathesis'), ...flagged], {
     cwd: dir,
     // Nothing of the caller's: no proxy, no settings, and nobody is told of the run.
     env: {
@@ -65,23 +62,4 @@ export async function schemathesis({ url, key, cases, seed, dir }: Fuzzing): Pro
   })
   const [code] = await once(child, 'close')
   return code === 0
-}
-
-/** The program, in a folder of its own that lasts from run to run. */
-async function installed(): Promise<string> {
-  const cache = process.env.XDG_CACHE_HOME || join(homedir(), '.cache')
-  const folder = join(cache, 'layover-tests', `schemathesis-${VERSION}`)
-  const program = join(folder, 'bin/schemathesis')
-  const mark = join(folder, 'complete')
-  const isThere = await access(mark).then(
-    () => true,
-    () => false,
-  )
-  if (isThere) return program
-  await rm(folder, { recursive: true, force: true })
-  await mkdir(folder, { recursive: true })
-  await run('python3', ['-m', 'venv', folder])
-  await run(join(folder, 'bin/pip'), ['install', '--quiet', `schemathesis==${VERSION}`])
-  await mkdir(mark)
-  return program
 }

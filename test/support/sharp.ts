@@ -45,3 +45,21 @@ export function installedSharp(): Sharp | undefined {
     return undefined
   }
 }
+
+/** What the tests make pictures with, and look at copies through. To be used only where the library is installed. */
+export function picturesOf(sharp: Sharp | undefined) {
+  const decode: Sharp = (...input) => (sharp as Sharp)(...input)
+  return {
+    decode: (bytes: Buffer) => decode(bytes),
+
+    /** Of one colour. */
+    paint: (width: number, height: number, background: string, channels = 3) =>
+      decode({ create: { width, height, channels, background } }),
+
+    /** That no format makes small. */
+    noise(side: number, channels = 3) {
+      const noise = { type: 'gaussian', mean: 128, sigma: 60 }
+      return decode({ create: { width: side, height: side, channels, background: '#000', noise } })
+    },
+  }
+}

@@ -9,7 +9,7 @@ import { authorization, startApp, type TestApp, type TestAppOptions } from '../s
 import { copiesOf, FILES } from '../support/copies.ts'
 import { greyProfile } from '../support/grey-profile.ts'
 import { fixture, pngHeader, sha256 } from '../support/images.ts'
-import { installedSharp } from '../support/sharp.ts'
+import { installedSharp, picturesOf } from '../support/sharp.ts'
 
 /** What is in the copies: pixels, colours, metadata. */
 
@@ -31,16 +31,7 @@ const start = async (env: Record<string, string> = {}, options: TestAppOptions =
 const photo = fixture('photo.jpg')
 
 describe.skipIf(sharp === undefined)('a copy', () => {
-  const decode = (bytes: Buffer) => (sharp as NonNullable<typeof sharp>)(bytes)
-  const paint = (width: number, height: number, background: string, channels = 3) =>
-    (sharp as NonNullable<typeof sharp>)({ create: { width, height, channels, background } })
-
-  const noise = (side: number, channels = 3) => {
-    const noise = { type: 'gaussian', mean: 128, sigma: 60 }
-    return (sharp as NonNullable<typeof sharp>)({
-      create: { width: side, height: side, channels, background: '#000', noise },
-    })
-  }
+  const { decode, paint, noise } = picturesOf(sharp)
 
   let wild: Buffer | undefined
   test.each(APIS.map(({ id }) => id))('is taken by %s', async (id) => {

@@ -6,7 +6,7 @@ import { copiesOf, FILES, filePart as file } from '../support/copies.ts'
 import { fixture, pngHeader, sha256, tinyPng } from '../support/images.ts'
 import { multipartBody } from '../support/multipart.ts'
 import { type Origin, startOrigin } from '../support/remote.ts'
-import { installedSharp } from '../support/sharp.ts'
+import { installedSharp, picturesOf } from '../support/sharp.ts'
 import { eventually } from '../support/socket.ts'
 
 /** Copies as an upload asks for them, and what becomes of both images. What is in the pictures is in fit-pictures.test.ts. */
@@ -38,16 +38,7 @@ const json = { 'content-type': 'application/json' }
 const multipart = { 'content-type': form.contentType }
 
 describe.skipIf(sharp === undefined)('a copy that fits', () => {
-  const decode = (bytes: Buffer) => (sharp as NonNullable<typeof sharp>)(bytes)
-  const paint = (width: number, height: number, background: string, channels = 3) =>
-    (sharp as NonNullable<typeof sharp>)({ create: { width, height, channels, background } })
-
-  const noise = (side: number, channels = 3) => {
-    const noise = { type: 'gaussian', mean: 128, sigma: 60 }
-    return (sharp as NonNullable<typeof sharp>)({
-      create: { width: side, height: side, channels, background: '#000', noise },
-    })
-  }
+  const { decode, paint, noise } = picturesOf(sharp)
 
   test.each([
     ['in the query', () => post(`${FILES}?fit=300`, form.body, multipart)],

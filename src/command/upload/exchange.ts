@@ -8,6 +8,7 @@ import {
 } from 'node:http'
 import { request as httpsRequest } from 'node:https'
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
+import { readAnswer } from '../../read-answer.ts'
 
 /** Milliseconds without a byte in either direction after which there will be no answer. */
 const SILENCE = 120_000
@@ -18,8 +19,6 @@ const PATIENCE = 1000
  * reading of the answer. Of more, the server should be asked first.
  */
 export const IN_ONE_GO = 256 * 1024
-/** Bytes of an answer that are read at most. */
-const MOST = 1024 * 1024
 
 export interface Exchange {
   readonly url: URL
@@ -55,7 +54,7 @@ export async function exchange({ url, agent, headers, body, signal }: Exchange):
   feed(asked, body, over.signal).catch((error) => asked.destroy(error))
   try {
     const answer = await answered.promise
-    return { status: answer.statusCode ?? 0, headers: answer.headers, text: await textOf(answer) }
+    return { status: answer.statusCode ?? 0, headers: answer.headers, text: String(await readAnswer(answer)) }
   } finally {
     // Its connection cannot be used again.
     if (!asked.writableFinished) asked.destroy()
@@ -84,15 +83,4 @@ async function feed(asked: ClientRequest, body: Exchange['body'], over: AbortSig
     if (!asked.write(chunk)) await once(asked, 'drain', { signal: over }).catch(() => {})
   }
   if (!over.aborted) asked.end()
-}
-
-async function textOf(answer: IncomingMessage): Promise<string> {
-  const pieces: Buffer[] = []
-  let size = 0
-  for await (const piece of answer) {
-    size += piece.length
-    if (size > MOST) break
-    pieces.push(piece)
-  }
-  return Buffer.concat(pieces).toString()
 }
