@@ -25,6 +25,8 @@ export default defineConfig({
     testTimeout: 30_000,
     hookTimeout: 30_000,
     expect: { poll: { timeout: 10_000 } },
+    // In CI, which says which tests needed it, and fails if there were many (.ci/report.mjs).
+    retry: process.env.CI ? 1 : 0,
     // CI counts what ran.
     reporters: process.env.CI ? ['default', ['json', { outputFile: 'test-results.json' }]] : ['default'],
     projects: [

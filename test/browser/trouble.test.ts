@@ -159,6 +159,8 @@ describe.skipIf(!hasBrowser())('when something goes wrong, the page', () => {
     const { page } = opened
     await pick(page, pathOfFixture('photo.jpg'))
     await arrived
+    // The server may know that all has left before the browser has said so to the page.
+    await cardOf(page, 'photo.jpg').getByText('Checking').waitFor()
     await cardOf(page, 'photo.jpg').getByRole('button', { name: 'Cancel' }).click()
     const deleted = page.waitForResponse((answer) => answer.request().method() === 'DELETE')
     store()

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { parse } from 'yaml'
 import { type Config, loadConfig, variableNames } from '../../src/config.ts'
+import { startApp } from '../support/app.ts'
 import { container, environment, type Manifest, manifests, secretNames } from '../support/manifests.ts'
 
 const root = join(import.meta.dirname, '../..')
@@ -101,7 +102,8 @@ test('all that is there is applied, and nothing names a namespace', () => {
   for (const object of manifests().values()) expect(object.metadata?.namespace).toBeUndefined()
 })
 
-test('Traefik’s files are YAML, name each other’s parts, and end idle connections before Layover does', () => {
+test('Traefik’s files are YAML, name each other’s parts, and end idle connections before Layover does', async () => {
+  await using app = await startApp()
   const start = parse(read('deploy/traefik/traefik.yml'))
   const { http } = parse(read('deploy/traefik/layover.yml'))
   const { entryPoints, service, tls } = http.routers.layover
@@ -109,8 +111,8 @@ test('Traefik’s files are YAML, name each other’s parts, and end idle connec
   expect(start.certificatesResolvers).toHaveProperty(tls.certResolver)
   const { serversTransport } = http.services[service].loadBalancer
   const { idleConnTimeout } = http.serversTransports[serversTransport].forwardingTimeouts
-  const { idleTimeout, uploadTimeout } = loadConfig({})
-  expect(Number.parseInt(idleConnTimeout, 10)).toBeLessThan(2.4 * idleTimeout)
+  const { uploadTimeout } = loadConfig({})
+  expect(Number.parseInt(idleConnTimeout, 10) * 1000).toBeLessThan(app.server.keepAliveTimeout)
   const { readTimeout } = start.entryPoints.websecure.transport.respondingTimeouts
   expect(Number.parseInt(readTimeout, 10)).toBeGreaterThan(uploadTimeout)
 })

@@ -6,7 +6,7 @@ import { exchange, openSocket, parseResponse, requestHead } from '../support/soc
 
 let app: TestApp
 beforeAll(async () => {
-  app = await startApp({ env: { MAX_FILE_SIZE: '1MB', IDLE_TIMEOUT: '1s' } })
+  app = await startApp({ env: { MAX_FILE_SIZE: '1MB' } })
 })
 afterAll(() => app[Symbol.asyncDispose]())
 
@@ -229,7 +229,8 @@ describe('a body that is not as it should be is refused', () => {
   })
 
   test('one that stalls', async () => {
-    const answer = await exchange(app.port, head(500), `{"data":"${encoded.slice(0, 40)}`)
+    await using hasty = await startApp({ env: { IDLE_TIMEOUT: '1s' } })
+    const answer = await exchange(hasty.port, head(500), `{"data":"${encoded.slice(0, 40)}`)
     expect(answer.status).toBe(408)
   })
 
