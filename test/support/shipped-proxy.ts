@@ -1,10 +1,10 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { accessSync, constants } from 'node:fs'
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { isInstalled, pathOf } from '../../bench/programs.ts'
 import { selfSigned } from './certificate.ts'
 import { eventually, openSocket } from './socket.ts'
 
@@ -40,7 +40,7 @@ const kinds = {
 /** The proxies that can be started here. Says loudly which cannot, and throws with REQUIRE_PROXIES. */
 export function installedProxies(): ProxyKind[] {
   const all = Object.keys(kinds) as ProxyKind[]
-  const missing = all.filter((kind) => find(kinds[kind].program) === undefined)
+  const missing = all.filter((kind) => !isInstalled(kinds[kind].program))
   if (missing.length === 0) return all
   if (process.env.REQUIRE_PROXIES) throw new Error(`REQUIRE_PROXIES needs ${missing.join(' and ')}`)
   console.warn(`\n*** NOT TESTED BEHIND ${missing.join(', ').toUpperCase()}: not installed. ***\n`)
@@ -59,7 +59,7 @@ export async function startShipped(kind: ProxyKind, options: ShippedOptions): Pr
   await writeFile(certFile, cert)
   await writeFile(join(folder, 'key.pem'), key)
   await mkdir(join(folder, 'kept'))
-  const command = find(program) ?? program
+  const command = pathOf(program) ?? program
   const { args, check } = await prepare({ ...options, folder, text: await shipped(file) })
   const env = { PATH: process.env.PATH, HOME: folder, XDG_DATA_HOME: folder, XDG_CONFIG_HOME: folder }
   const { stdout, stderr } = await promisify(execFile)(command, check, { env })
@@ -150,18 +150,4 @@ async function end(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return
   child.kill('SIGKILL')
   await once(child, 'close')
-}
-
-function find(program: string): string | undefined {
-  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/bin']
-  return folders
-    .map((folder) => join(folder, program))
-    .find((path) => {
-      try {
-        accessSync(path, constants.X_OK)
-        return true
-      } catch {
-        return false
-      }
-    })
 }
