@@ -29,6 +29,8 @@ export interface Keyring {
    * Rejects with a `Problem`: `key_expired`, or `auth_unavailable` while nobody can tell.
    */
   find(presented: string): Promise<ApiKey | undefined>
+  /** Whether several keys are in use, so that one must leave room for others. A gateway always counts as several. */
+  readonly isShared: () => boolean
   /** A key that was made just now, to be shown this once. */
   readonly firstKey?: string
 }
@@ -59,7 +61,8 @@ export async function openKeyring(
 ): Promise<Keyring> {
   if (config.apiKeys !== undefined) {
     const known = knownKeys(config.apiKeys.map(({ name, key }) => ({ id: idOf(key), name })))
-    return { find: async (presented) => known(presented, now()) }
+    const isShared = config.apiKeys.length > 1
+    return { find: async (presented) => known(presented, now()), isShared: () => isShared }
   }
   if (config.authUpstreamUrl !== undefined) return openUpstream(config.authUpstreamUrl, { onNote, now })
   return openKeyFile(config.dataDir, { onNote, now, mayCreate })

@@ -53,6 +53,7 @@ export async function openUpstream(
     onNote(`AUTH_UPSTREAM_URL: ${(problem.cause as Error).message}; nobody can upload until that changes`)
   })
   return {
+    isShared: () => true,
     async find(presented) {
       // Other characters cannot be sent in a header, and their error would show the key.
       if (presented.length > LONGEST_KEY || !/^[\x21-\x7e]+$/.test(presented)) return undefined

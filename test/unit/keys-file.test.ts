@@ -53,6 +53,20 @@ describe('a running server', () => {
     expect(await find(key)).toMatchObject({ name: 'alice' })
   })
 
+  test('notices when a second key makes it a shared one, and when one is left', async () => {
+    await using folder = await tempFolder()
+    const { find, first, isShared, pass } = await open(folder.path)
+    expect(isShared()).toBe(false)
+    await keys(folder.path, 'create', '--name', 'alice')
+    pass(1000)
+    await find(first)
+    expect(isShared()).toBe(true)
+    await keys(folder.path, 'revoke', 'alice')
+    pass(1000)
+    await find(first)
+    expect(isShared()).toBe(false)
+  })
+
   test('notices a change that leaves size and time of the file as they were', async () => {
     await using folder = await tempFolder()
     const { find, first, pass, path } = await open(folder.path)

@@ -25,6 +25,7 @@ describe('the keys of a gateway', () => {
     expect(await ring.find('bad-key')).toBeUndefined()
     gateway.answer = (_key, _request, response) => response.writeHead(403).end()
     expect(await ring.find('other-key')).toBeUndefined()
+    expect(ring.isShared()).toBe(true)
   })
 
   test('are asked about once a minute, and wrong ones every ten seconds', async () => {

@@ -128,6 +128,12 @@ describe('a keyring', () => {
     expect(JSON.stringify(found)).not.toMatch(/Configured|another/)
   })
 
+  test('is shared when it has more than one key', async () => {
+    const isShared = async (keys: typeof apiKeys) =>
+      (await openKeyring({ dataDir: 'unused', apiKeys: keys })).isShared()
+    expect([await isShared(apiKeys.slice(0, 1)), await isShared(apiKeys)]).toEqual([false, true])
+  })
+
   test('knows nothing that is nearly a key', async () => {
     const ring = await openKeyring({ dataDir: 'unused', apiKeys })
     const wrong = apiKeys.flatMap(({ key }) => nearMisses(key))
