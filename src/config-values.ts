@@ -243,7 +243,23 @@ export function apiKeys(text: string, context: z.RefinementCtx) {
   if (!isNamed || !isDistinct) return refuse(context, 'is not a list like name:key,other-name:other-key')
   if (!isLong)
     return refuse(context, 'has a key of fewer than 16 characters; make one with: openssl rand -hex 24')
+  const names = namesOfOne(keys, ({ key }) => key)
+  if (names) return refuse(context, `has one key under two names, ${names}; give each its own`)
   return keys
+}
+
+/** The names of the first two entries that are the same in this part, like "one and other"; undefined if all differ. */
+export function namesOfOne<T extends { readonly name: string }>(
+  entries: readonly T[],
+  partOf: (entry: T) => string,
+): string | undefined {
+  const nameOf = new Map<string, string>()
+  for (const entry of entries) {
+    const other = nameOf.get(partOf(entry))
+    if (other !== undefined) return `${other} and ${entry.name}`
+    nameOf.set(partOf(entry), entry.name)
+  }
+  return undefined
 }
 
 /** A key of another server, as it can stand in a header. */

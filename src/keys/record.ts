@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { ConfigError } from '../config.ts'
+import { namesOfOne } from '../config-values.ts'
 import type { ApiKey } from '../keys.ts'
 import { idOf } from './known.ts'
 
@@ -34,8 +35,19 @@ export function newKey(name: string, now: number): { key: string; record: KeyRec
   return { key, record: { name, sha256: idOf(key), last4: key.slice(-4), created } }
 }
 
-/** Throws a `ConfigError` that names the file and repeats nothing of it: somebody may have written a key there. */
+/**
+ * Throws a `ConfigError` that names the file, and repeats nothing of it but names: somebody may have written
+ * a key there.
+ */
 export function parseKeyFile(path: string, text: string): KeyRecord[] {
+  const keys = readRecords(path, text)
+  // One entry would hide the other, and a key that was revoked by one name would go on by the other.
+  const names = namesOfOne(keys, ({ sha256 }) => sha256)
+  if (names) throw new ConfigError(`${path} has one key under two names, ${names}; remove one of them`)
+  return keys
+}
+
+function readRecords(path: string, text: string): KeyRecord[] {
   try {
     return keyFile.parse(JSON.parse(text)).keys
   } catch {

@@ -371,6 +371,12 @@ describe('secrets', () => {
     expect(faultsOf({ API_KEYS }).message).toContain('API_KEYS: ')
   })
 
+  test('API_KEYS cannot have one key under two names, and the fault says which', () => {
+    const { message } = faultsOf({ API_KEYS: `ci:${GOOD_KEY}, other:${GOOD_KEY}2, me:${GOOD_KEY}` })
+    expect(message).toMatch(/API_KEYS: .*two names, ci and me/)
+    expect(message).not.toContain(GOOD_KEY)
+  })
+
   test('no message ever repeats any of them', () => {
     // Upper case, so that nothing of it stands in a message by chance.
     const secret = fc.stringMatching(/^[A-Z0-9]{8,15}$/)
@@ -380,6 +386,7 @@ describe('secrets', () => {
       secret.map((key) => `ci:${key}${key},`),
       secret.map((key) => `ci:${key} ${key}`),
       secret.map((key) => `ci:${key}${key},ci:${key}${key}`),
+      secret.map((key) => `ci:${key}${key},me:${key}${key}`),
     )
     fc.assert(
       fc.property(secret, badKeys, (SECRET, API_KEYS) => {

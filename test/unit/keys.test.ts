@@ -99,6 +99,15 @@ describe('keys.json', () => {
     expect(await readFile(path, 'utf8')).toBe(text)
   })
 
+  test('that has one key under two names stops the start, which says the names', async () => {
+    await using folder = await tempFolder()
+    const keys = [entry, { ...entry, name: 'b', sha256: 'b'.repeat(64) }, { ...entry, name: 'c' }]
+    await writeFile(join(folder.path, 'keys.json'), JSON.stringify({ keys }))
+    const failure = await openKeyring({ dataDir: folder.path }).catch((error: unknown) => error)
+    expect(failure).toBeInstanceOf(ConfigError)
+    expect(failure).toHaveProperty('message', expect.stringMatching(/keys\.json .*two names, a and c/))
+  })
+
   test('is whole and accepted by both when two processes start together', async () => {
     for (let round = 0; round < ROUNDS; round += 1) {
       await using folder = await tempFolder()
