@@ -248,7 +248,10 @@ export function apiKeys(text: string, context: z.RefinementCtx) {
   return keys
 }
 
-/** The names of the first two entries that are the same in this part, like "one and other"; undefined if all differ. */
+/**
+ * The names of the first two entries that are the same in this part, like "one and other".
+ * Undefined if all differ.
+ */
 export function namesOfOne<T extends { readonly name: string }>(
   entries: readonly T[],
   partOf: (entry: T) => string,
@@ -260,6 +263,29 @@ export function namesOfOne<T extends { readonly name: string }>(
     nameOf.set(partOf(entry), entry.name)
   }
   return undefined
+}
+
+/**
+ * Where a gateway says whose a key is: in the answer of this path, in a header or in a member of
+ * its JSON. `member` lists the names on the way to it.
+ */
+export type IdentitySource = { readonly path: string } & (
+  | { readonly header: string }
+  | { readonly member: readonly string[] }
+)
+
+/**
+ * Reads `header:<name>` or `json:<name>.<name>`, with `@<path>` if the gateway is to be asked there
+ * instead of at /models.
+ */
+export function identitySource(text: string, context: z.RefinementCtx): IdentitySource {
+  const [, kind, name = '', path = '/models'] =
+    /^(header|json):([\w.-]+)(?:@((?:\/[\w.~-]+)+))?$/.exec(text.trim()) ?? []
+  const member = name.split('.')
+  const isPath = !path.split('/').some((part) => part === '.' || part === '..')
+  if (kind === 'header' && isPath) return { path, header: name.toLowerCase() }
+  if (kind === 'json' && isPath && !member.includes('')) return { path, member }
+  return refuse(context, `"${text}" is neither like header:x-user-id nor like json:info.user_id@/key/info`)
 }
 
 /** A key of another server, as it can stand in a header. */

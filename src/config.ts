@@ -9,6 +9,7 @@ import {
   bucketName,
   count,
   DURATION_UNITS,
+  identitySource,
   keyPrefix,
   lifetime,
   linkLifetime,
@@ -42,6 +43,7 @@ const variables = z.object({
   SECRET: z.string().transform(secret).optional(),
   API_KEYS: z.string().transform(apiKeys).optional(),
   AUTH_UPSTREAM_URL: z.string().transform(publicUrl).optional(),
+  AUTH_UPSTREAM_IDENTITY: z.string().transform(identitySource).optional(),
   MAX_FILE_SIZE: z.string().default('20MB').transform(quantity(SIZE_UNITS)),
   MAX_PIXELS: z.string().default('100MP').transform(quantity(PIXEL_UNITS)),
   LIFETIME: z.string().default('72h').transform(lifetime),
@@ -155,6 +157,9 @@ function contradictions(given: Readonly<Record<string, unknown>>): string[] {
     ...(given.API_KEYS !== undefined && given.AUTH_UPSTREAM_URL !== undefined
       ? ['AUTH_UPSTREAM_URL: cannot be used with API_KEYS; set one of them']
       : []),
+    ...(given.AUTH_UPSTREAM_IDENTITY !== undefined && given.AUTH_UPSTREAM_URL === undefined
+      ? ['AUTH_UPSTREAM_IDENTITY: is for a gateway; set AUTH_UPSTREAM_URL, too']
+      : []),
     ...(given.VISION_REHOST === 'on' && given.URL_FETCH === 'off'
       ? ['VISION_REHOST: cannot be on with URL_FETCH=off, which fetches nothing from elsewhere']
       : []),
@@ -235,6 +240,8 @@ function toConfig(values: Values) {
     apiKeys: values.API_KEYS,
     /** Without a trailing slash. */
     authUpstreamUrl: values.AUTH_UPSTREAM_URL,
+    /** Where its answer says whose a key is; unset means that each key is a user of its own. */
+    authUpstreamIdentity: values.AUTH_UPSTREAM_IDENTITY,
     maxFileSize: values.MAX_FILE_SIZE,
     maxPixels: values.MAX_PIXELS,
     lifetime: values.LIFETIME,
@@ -312,7 +319,7 @@ function toConfig(values: Values) {
     /** Bytes that a key may upload within `quotaWindow` seconds; 0 for any number. */
     quota: values.QUOTA,
     quotaWindow: values.QUOTA_WINDOW,
-    /** Requests of a key, and refused ones of an address without; a count of 0 for any number. */
+    /** Requests of a key, and missing or wrong keys of an address; a count of 0 for any number. */
     rateLimit: values.RATE_LIMIT,
     /** Where usage is counted; unset means in `dataDir`. */
     redisUrl: values.REDIS_URL,

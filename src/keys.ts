@@ -9,7 +9,10 @@ import { openUpstream } from './keys/upstream.ts'
 
 /** An API key as the server knows it: never the key itself. A limit that is missing is the server's own. */
 export interface ApiKey {
-  /** SHA-256 of the key in hexadecimal; the owner mark of each image it uploads is made with it. */
+  /**
+   * SHA-256 of the key in hexadecimal, or what stands for the gateway's user who has it. The owner
+   * mark of each image is made with it.
+   */
   readonly id: string
   /** What the operator calls it; the log says this. */
   readonly name: string
@@ -29,7 +32,16 @@ export interface Keyring {
    * Rejects with a `Problem`: `key_expired`, or `auth_unavailable` while nobody can tell.
    */
   find(presented: string): Promise<ApiKey | undefined>
-  /** Whether several keys are in use, so that one must leave room for others. A gateway always counts as several. */
+  /**
+   * Whether this key is looked up even for an address that has guessed too often. Always, where
+   * that takes a hash and a look into a map. A gateway has to be asked, so there only a key that it
+   * accepted before.
+   */
+  alwaysLooksUp(presented: string): boolean
+  /**
+   * Whether several keys are in use, so that one must leave room for others. A gateway always
+   * counts as several.
+   */
   readonly isShared: () => boolean
   /** A key that was made just now, to be shown this once. */
   readonly firstKey?: string
@@ -56,15 +68,21 @@ declare module 'fastify' {
  * `keys.json` in `dataDir`, which is made with a first key if it is missing. Throws a `ConfigError` if they are not usable.
  */
 export async function openKeyring(
-  config: Pick<Config, 'dataDir'> & Partial<Pick<Config, 'apiKeys' | 'authUpstreamUrl'>>,
+  config: Pick<Config, 'dataDir'> &
+    Partial<Pick<Config, 'apiKeys' | 'authUpstreamUrl' | 'authUpstreamIdentity'>>,
   { onNote = () => {}, now = Date.now, mayCreate = true }: KeyringOptions = {},
 ): Promise<Keyring> {
   if (config.apiKeys !== undefined) {
     const known = knownKeys(config.apiKeys.map(({ name, key }) => ({ id: idOf(key), name })))
     const isShared = config.apiKeys.length > 1
-    return { find: async (presented) => known(presented, now()), isShared: () => isShared }
+    return {
+      find: async (presented) => known(presented, now()),
+      alwaysLooksUp: () => true,
+      isShared: () => isShared,
+    }
   }
-  if (config.authUpstreamUrl !== undefined) return openUpstream(config.authUpstreamUrl, { onNote, now })
+  const { authUpstreamUrl, authUpstreamIdentity: identity } = config
+  if (authUpstreamUrl !== undefined) return openUpstream(authUpstreamUrl, { onNote, now, identity })
   return openKeyFile(config.dataDir, { onNote, now, mayCreate })
 }
 

@@ -3,8 +3,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { BoundedMap } from './bounded-map.ts'
 import type { Config } from './config.ts'
 import type { RateLimit } from './config-values.ts'
-import { type Problem, problemWith } from './errors.ts'
-import { idOf } from './keys/known.ts'
+import { Problem, problemWith } from './errors.ts'
 import { type KeyPlace, takeKey } from './keys/presented.ts'
 import { type ApiKey, findKey, type Keyring } from './keys.ts'
 import type { Quota, Usage } from './usage/usage.ts'
@@ -17,15 +16,18 @@ export interface Limits {
   readonly now: () => number
 }
 
-/** Addresses and keys that are remembered at once. */
-const MOST_REMEMBERED = 10_000
+/** Addresses that are remembered as shut out. */
+const MOST_SHUT_OUT = 10_000
 
 /**
- * Makes `onRequest` hooks that let in requests with a known key, as many as its rate allows. Each looks for the key in the header that
- * is for all, and in the places it is made for.
+ * Makes `onRequest` hooks that authenticate a request, and limit the rate of each key. Each looks
+ * for the key in the `Authorization` header, and in the places it is made for.
  *
- * Requests without one count for the address they come from. When that has had too many, none from there is looked at any more, but for
- * keys that were let in before: neither can keys be guessed faster, nor a gateway that is asked for them be kept busy.
+ * A missing or wrong key counts as a guess of the client's address; no other failure does, as a
+ * gateway that is down or a key that has expired is nobody's guess. An address with too many
+ * guesses is shut out until the window ends: it gets 429 without a look at its key. Keys that the
+ * keyring always looks up are excepted, as whoever guesses must not shut out others behind the same
+ * address.
  */
 export async function gate(app: FastifyInstance, { config, usage, keyring, now }: Limits) {
   const { rateLimit: ofServer } = config
@@ -35,11 +37,17 @@ export async function gate(app: FastifyInstance, { config, usage, keyring, now }
     max: ({ apiKey }) => rateOf(apiKey).count,
     timeWindow: ({ apiKey }) => rateOf(apiKey).seconds * 1000,
   })
-  const countStranger = app.createRateLimit({ max: ofServer.count, timeWindow: ofServer.seconds * 1000 })
+  const countGuess = app.createRateLimit({
+    keyGenerator: addressOf,
+    max: ofServer.count,
+    timeWindow: ofServer.seconds * 1000,
+  })
   const rateOf = (key: ApiKey | undefined): RateLimit => key?.rateLimit ?? ofServer
-  /** Ids of keys that were let in, and until when addresses are shut out, in Unix milliseconds; of IPv6 the networks, as they are counted. */
-  const known = new BoundedMap<true>(MOST_REMEMBERED)
-  const shutOut = new BoundedMap<number>(MOST_REMEMBERED)
+  /**
+   * Until when addresses are shut out, in Unix milliseconds. One that is forgotten too early has
+   * its next key looked up once, and is shut out again: its guesses are still counted in `usage`.
+   */
+  const shutOut = new BoundedMap<number>(MOST_SHUT_OUT)
 
   type Limit = Exclude<Awaited<ReturnType<typeof countKey>>, { isAllowed: true }>
 
@@ -49,29 +57,46 @@ export async function gate(app: FastifyInstance, { config, usage, keyring, now }
     if (isExceeded) throw tooMany({ limit: max, window: timeWindow / 1000, wait: ttlInSeconds })
   }
 
+  function refuseIfShutOut(request: FastifyRequest): void {
+    const wait = Math.ceil(((shutOut.get(addressOf(request)) ?? 0) - now()) / 1000)
+    if (wait > 0) throw tooMany({ limit: ofServer.count, window: ofServer.seconds, wait })
+  }
+
+  async function noteGuess(request: FastifyRequest, reply: FastifyReply): Promise<void> {
+    refuseIfShutOut(request)
+    const limit = await countGuess(request)
+    if (limit.isAllowed) return
+    if (limit.remaining === 0) shutOut.set(addressOf(request), now() + limit.ttl)
+    tell(reply, limit)
+  }
+
   return (places: readonly KeyPlace[] = []) =>
     async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
       const presented = takeKey(request, places)
-      const isStranger = presented === undefined || !known.has(idOf(presented))
-      // A client that has gone has no address any more, whatever the type says.
-      const address = isStranger ? normalizeIP(request.ip ?? '') : ''
-      const wait = isStranger ? Math.ceil(((shutOut.get(address) ?? 0) - now()) / 1000) : 0
-      if (wait > 0) throw tooMany({ limit: ofServer.count, window: ofServer.seconds, wait })
+      const isAlwaysLookedUp = presented !== undefined && keyring.alwaysLooksUp(presented)
+      if (!isAlwaysLookedUp) refuseIfShutOut(request)
       try {
         request.apiKey = await findKey(keyring, presented, places)
-        known.set(request.apiKey.id, true)
       } catch (error) {
-        const limit = isStranger && ofServer.count > 0 ? await countStranger(request) : undefined
-        if (limit && !limit.isAllowed) {
-          if (limit.remaining === 0) shutOut.set(address, now() + limit.ttl)
-          tell(reply, limit)
-        }
+        if (ofServer.count > 0 && isGuess(error)) await noteGuess(request, reply)
         throw error
       }
       if (rateOf(request.apiKey).count === 0) return
       const limit = await countKey(request)
       if (!limit.isAllowed) tell(reply, limit)
     }
+}
+
+/**
+ * The client's address as guesses are counted by it: of IPv6 its /64. Whatever the type says, a
+ * client that has gone may have none.
+ */
+function addressOf({ ip }: FastifyRequest): string {
+  return normalizeIP(ip ?? '')
+}
+
+function isGuess(error: unknown): boolean {
+  return error instanceof Problem && (error.code === 'key_missing' || error.code === 'key_wrong')
 }
 
 function tooMany(detail: { limit: number; window: number; wait: number }): Problem {

@@ -39,6 +39,7 @@ export async function openKeyFile(
       await lookNowAndThen()
       return file.find(presented, now())
     },
+    alwaysLooksUp: () => true,
     isShared: () => file.size() > 1,
     ...(isNew && { firstKey: first.key }),
   }

@@ -36,12 +36,12 @@ export function newKey(name: string, now: number): { key: string; record: KeyRec
 }
 
 /**
- * Throws a `ConfigError` that names the file, and repeats nothing of it but names: somebody may have written
- * a key there.
+ * Throws a `ConfigError` that names the file, and repeats nothing of it but names: somebody may
+ * have written a key there.
  */
 export function parseKeyFile(path: string, text: string): KeyRecord[] {
   const keys = readRecords(path, text)
-  // One entry would hide the other, and a key that was revoked by one name would go on by the other.
+  // One entry would hide the other, and a key revoked by one name would go on by the other.
   const names = namesOfOne(keys, ({ sha256 }) => sha256)
   if (names) throw new ConfigError(`${path} has one key under two names, ${names}; remove one of them`)
   return keys

@@ -79,7 +79,7 @@ export async function startApp({
     spool,
     usage,
     receipts,
-    keyring: await openKeyring(config),
+    keyring: await openKeyring(config, now ? { now } : {}),
     secret: Buffer.alloc(32, 7),
     log,
     ...(now && { now }),

@@ -11,13 +11,16 @@ export interface Gateway extends AsyncDisposable {
   answer: (key: string, ...args: Parameters<RequestListener>) => void
 }
 
+/** Where it tells whether a key is good, and whose it is. */
+const KNOWN = ['/v1/models', '/v1/key/info']
+
 export async function startGateway(): Promise<Gateway> {
   const asked: string[] = []
   const server = createServer((request, response) => {
     const key = request.headers.authorization?.replace(/^Bearer /, '') ?? ''
     // Where a redirect may lead: a page that everybody gets.
     if (request.url === '/login') return response.writeHead(200).end()
-    if (request.method !== 'GET' || request.url !== '/v1/models') return response.writeHead(404).end()
+    if (request.method !== 'GET' || !KNOWN.includes(request.url ?? '')) return response.writeHead(404).end()
     if (key.startsWith('sk-nobody-')) return gateway.answer(key, request, response)
     asked.push(key)
     gateway.answer(key, request, response)

@@ -30,6 +30,7 @@ test('nothing needs to be set', () => {
     secret: undefined,
     apiKeys: undefined,
     authUpstreamUrl: undefined,
+    authUpstreamIdentity: undefined,
     maxFileSize: 20 * 1024 * 1024,
     maxPixels: 100_000_000,
     lifetime: 72 * 3600,
@@ -490,6 +491,42 @@ test('keys come from one place: API_KEYS and AUTH_UPSTREAM_URL together are refu
   expect(loadConfig({ AUTH_UPSTREAM_URL }).authUpstreamUrl).toBe('https://gateway.example.com/v1')
   const withPassword = 'https://user:hunter2@gateway.example.com'
   expect(faultsOf({ AUTH_UPSTREAM_URL: withPassword }).message).not.toContain('hunter2')
+})
+
+describe('AUTH_UPSTREAM_IDENTITY', () => {
+  const AUTH_UPSTREAM_URL = 'https://gateway.example.com'
+
+  test.each([
+    ['header:X-User-Id', { path: '/models', header: 'x-user-id' }],
+    ['header:x-user-id@/v1/me', { path: '/v1/me', header: 'x-user-id' }],
+    ['json:user', { path: '/models', member: ['user'] }],
+    [' json:info.user_id@/key/info ', { path: '/key/info', member: ['info', 'user_id'] }],
+  ])('can be "%s"', (AUTH_UPSTREAM_IDENTITY, identity) => {
+    const config = loadConfig({ AUTH_UPSTREAM_URL, AUTH_UPSTREAM_IDENTITY })
+    expect(config.authUpstreamIdentity).toEqual(identity)
+  })
+
+  test.each([
+    'x-user-id',
+    'header:',
+    'header:x user',
+    'json:',
+    'json:a..b',
+    'json:.a',
+    'json:a@key/info',
+    'json:a@/../admin',
+    'json:a@/key?x=1',
+    'json:a@//evil.example',
+    'cookie:a',
+  ])('cannot be "%s", and the fault shows how to write it', (AUTH_UPSTREAM_IDENTITY) => {
+    const { message } = faultsOf({ AUTH_UPSTREAM_URL, AUTH_UPSTREAM_IDENTITY })
+    expect(message).toMatch(/AUTH_UPSTREAM_IDENTITY: .*header:x-user-id.*json:info\.user_id@\/key\/info/)
+  })
+
+  test('is of no use without a gateway', () => {
+    const fault = faultsOf({ AUTH_UPSTREAM_IDENTITY: 'header:x-user-id' })
+    expect(fault.message).toContain('AUTH_UPSTREAM_IDENTITY: is for a gateway; set AUTH_UPSTREAM_URL')
+  })
 })
 
 describe('calls of a model', () => {

@@ -1,9 +1,14 @@
-import { afterEach, describe, expect, test } from 'vitest'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { formatKeyFile, newKey } from '../../src/keys/record.ts'
 import { UsageError } from '../../src/usage/usage.ts'
 import { startApp, type TestApp, type TestAppOptions } from '../support/app.ts'
+import { type Gateway, startGateway } from '../support/gateway.ts'
 import { pngOfSize, tinyPng } from '../support/images.ts'
 import { uploadOf } from '../support/multipart.ts'
-import { eventually, exchange, openSocket, uploadHead } from '../support/socket.ts'
+import { eventually, exchange, openSocket, requestHead, uploadHead } from '../support/socket.ts'
+import { tempFolder } from '../support/temp-folder.ts'
 
 const MB = 1024 ** 2
 const keys = { alice: 'alice-key-of-24-characters', bob: 'bob-key-of-24-characters-x' }
@@ -144,6 +149,33 @@ describe('a quota', () => {
   })
 })
 
+test('the users of a gateway have their quota, rate and images whichever of their keys they send', async () => {
+  const users: Record<string, string> = { 'ann-1': 'ann', 'sk-ann-1': 'ann', 'ann-2': 'ann', 'bob-1': 'bob' }
+  await using gateway = await startGateway()
+  gateway.answer = (key, _request, response) =>
+    response.writeHead(users[key] ? 200 : 401, { 'X-User-Id': users[key] ?? '' }).end()
+  await start({
+    ...{ QUOTA: '300KB', RATE_LIMIT: '5/1m', API_KEYS: '' },
+    ...{ AUTH_UPSTREAM_URL: gateway.url, AUTH_UPSTREAM_IDENTITY: 'header:x-user-id' },
+  })
+  const form = uploadOf(pngOfSize(200 * 1024))
+  const send = (key: string) => exchange(app.port, uploadHead(form, `Bearer ${key}`), form.body)
+  const call = (key: string, path = '', method = 'GET') =>
+    fetch(`${app.url}/v1/files/uploads${path}`, { method, headers: { authorization: `Bearer ${key}` } })
+
+  const { status, headers } = await send('ann-1')
+  expect(status).toBe(200)
+  expect((await send('sk-ann-1')).status).toBe(429)
+  expect((await send('bob-1')).status).toBe(200)
+  const path = `/${headers['x-layover-id']}`
+  expect((await call('bob-1', path)).status).toBe(404)
+  expect((await call('ann-2', path)).status).toBe(200)
+  expect((await call('ann-2', path, 'DELETE')).status).toBe(200)
+  expect((await call('ann-1')).headers.get('ratelimit-remaining')).toBe('0')
+  expect((await call('sk-ann-1')).status).toBe(429)
+  expect((await call('bob-1')).status).toBe(200)
+})
+
 describe('a rate limit', () => {
   const ask = (authorization?: string) =>
     fetch(`${app.url}/v1/files/uploads`, authorization ? { headers: { authorization } } : {})
@@ -168,19 +200,98 @@ describe('a rate limit', () => {
     expect((await ask(alice)).status).toBe(200)
   })
 
-  test('ends guessing: an address that has tried too often is not looked at, but for keys that were let in before', async () => {
-    await start({ RATE_LIMIT: '3/1m' })
-    const { data } = JSON.parse(String((await upload(tinyPng, 'bob')).body))
-    for (let i = 0; i < 3; i += 1) expect((await ask(`Bearer guess-${i}`)).status).toBe(401)
-    expect((await ask('Bearer guess-again')).status).toBe(429)
+  test('ends guessing from an address, which shuts out no key that is good', async () => {
+    await start({ RATE_LIMIT: '12/1m' })
+    for (let i = 0; i < 12; i += 1) expect((await ask(`Bearer guess-${i}`)).status).toBe(401)
+    const refused = await ask('Bearer guess-again')
+    expect([refused.status, Number(refused.headers.get('retry-after')) > 0]).toEqual([429, true])
     expect((await ask()).status).toBe(429)
-    // Right or wrong: nobody learns which.
-    const first = await ask(`Bearer ${keys.alice}`)
-    expect([first.status, Number(first.headers.get('retry-after')) > 0]).toEqual([429, true])
-    expect((await ask(`Bearer ${keys.bob}`)).status).toBe(200)
-    for (let i = 0; i < 10; i += 1) expect((await fetch(app.url + new URL(data).pathname)).status).toBe(200)
-    now += 60_000
+    // Neither of the two was let in before.
     expect((await ask(`Bearer ${keys.alice}`)).status).toBe(200)
+    const { status, body } = await upload(tinyPng, 'bob')
+    expect(status).toBe(200)
+    const { pathname } = new URL(JSON.parse(String(body)).data)
+    for (let i = 0; i < 20; i += 1) expect((await fetch(app.url + pathname)).status).toBe(200)
+    expect((await ask('Bearer guess-again')).status).toBe(429)
+    now += 60_000
+    expect((await ask('Bearer guess-again')).status).toBe(401)
+  })
+
+  test('counts no more of the guesses from an address that is shut out', async () => {
+    await start({ RATE_LIMIT: '1/1m' })
+    expect((await ask('Bearer guess')).status).toBe(401)
+    const count = vi.spyOn(app.usage, 'count')
+    for (let i = 0; i < 20; i += 1) expect((await ask(i % 2 ? 'Bearer guess' : undefined)).status).toBe(429)
+    expect(count).not.toHaveBeenCalled()
+  })
+
+  test('counts a key that has expired as no guess', async () => {
+    await using folder = await tempFolder()
+    const { key, record } = newKey('old', Date.now())
+    const good = newKey('good', Date.now())
+    const expires = new Date(0).toISOString()
+    await writeFile(join(folder.path, 'keys.json'), formatKeyFile([{ ...record, expires }, good.record]))
+    await start({ RATE_LIMIT: '3/1m', API_KEYS: '' }, { dataDir: folder.path })
+    for (let i = 0; i < 5; i += 1) {
+      const refused = await ask(`Bearer ${key}`)
+      expect(refused.status).toBe(401)
+      expect(await refused.json()).toMatchObject({ error: { code: 'key_expired' } })
+    }
+    for (let i = 0; i < 3; i += 1) expect((await ask('Bearer guess')).status).toBe(401)
+    expect((await ask('Bearer guess')).status).toBe(429)
+    expect((await ask(`Bearer ${key}`)).status).toBe(401)
+    expect((await ask(`Bearer ${good.key}`)).status).toBe(200)
+    await app[Symbol.asyncDispose]()
+  })
+
+  describe('with a gateway', () => {
+    let gateway: Gateway
+    beforeEach(async () => {
+      gateway = await startGateway()
+      await start({ RATE_LIMIT: '3/1m', API_KEYS: '', AUTH_UPSTREAM_URL: gateway.url })
+    })
+    afterEach(() => gateway[Symbol.asyncDispose]())
+
+    test('does not count the failures of the gateway: its users are let in when it is back', async () => {
+      const { answer } = gateway
+      gateway.answer = (_key, _request, response) => response.writeHead(500).end()
+      for (let i = 0; i < 10; i += 1) expect((await ask('Bearer good-key')).status).toBe(503)
+      gateway.answer = answer
+      expect((await ask('Bearer good-key')).status).toBe(200)
+    })
+
+    test('asks it nothing for an address that has guessed, but for keys that it accepted before', async () => {
+      expect((await ask('Bearer good-old')).status).toBe(200)
+      for (let i = 0; i < 3; i += 1) expect((await ask(`Bearer bad-${i}`)).status).toBe(401)
+      const before = gateway.asked.length
+      const refused = await ask('Bearer good-new')
+      expect([refused.status, Number(refused.headers.get('retry-after')) > 0]).toEqual([429, true])
+      expect((await ask('Bearer bad-new')).status).toBe(429)
+      expect((await ask('Bearer good-old')).status).toBe(200)
+      expect(gateway.asked.length).toBe(before)
+    })
+
+    test('counts the guesses of clients that leave before it answers', async () => {
+      const asked = Promise.withResolvers<void>()
+      let waiting = 0
+      const { promise: left, resolve: goOn } = Promise.withResolvers<void>()
+      gateway.answer = async (_key, _request, response) => {
+        waiting += 1
+        if (waiting === 3) asked.resolve()
+        await left
+        response.writeHead(401).end()
+      }
+      const sockets = await Promise.all([1, 2, 3].map(() => openSocket(app.port)))
+      for (const [i, socket] of sockets.entries())
+        socket.write(requestHead('GET /v1/files/uploads', { Authorization: `Bearer bad-${i}` }))
+      await asked.promise
+      for (const socket of sockets) socket.destroy()
+      // The server is told of it.
+      await new Promise((resolve) => setTimeout(resolve, 200))
+      goOn()
+      await eventually(async () => (await ask()).status === 429)
+      expect((await ask('Bearer good-new')).status).toBe(429)
+    })
   })
 
   test('that cannot be counted lets nobody in whom it is for, but the server stays ready', async () => {
@@ -206,7 +317,7 @@ describe('a rate limit', () => {
     // A machine has a whole network of these, and does not learn from another address of it that it has guessed right.
     expect((await guess('2001:db8:1:1::1')).status).toBe(401)
     expect((await guess('2001:db8:1:1::2')).status).toBe(429)
-    expect((await guess('2001:db8:1:1::3', keys.alice)).status).toBe(429)
+    expect((await guess('2001:db8:1:1::3')).status).toBe(429)
     expect((await guess('2001:db8:1:2::1', keys.alice)).status).toBe(200)
     // Nor what a proxy says is none.
     expect((await guess('::1%eth0')).status).toBe(401)
