@@ -5,7 +5,8 @@ import { FORMATS, type Format } from './formats.ts'
 const DIGITS = '0123456789abcdefghjkmnpqrstvwxyz'
 const TIME_WIDTH = 7
 const RANDOM_WIDTH = 26
-const OWNER_WIDTH = 7
+/** 60 bits. With 35, whoever can make many keys would find one that owns somebody else's image. */
+const OWNER_WIDTH = 12
 /** Of the random digits, those that are made from the others where a name is given out before its image is there. */
 const MARK_WIDTH = 7
 /** The longest that an image can live without living forever, in seconds: a thousand years, for which its name has room. */
@@ -15,7 +16,9 @@ const NEVER = 'z'.repeat(TIME_WIDTH)
 /** Characters of a name before its extension. */
 export const STEM_WIDTH = 2 * TIME_WIDTH + 1 + RANDOM_WIDTH + OWNER_WIDTH
 
-const SHAPE = /^([0-9a-hjkmnp-tv-z]{7})([0-9a-hjkmnp-tv-z]{7})([jpgwkqhx])[0-9a-hjkmnp-tv-z]{33}\.([a-z]+)$/
+const DIGIT = '[0-9a-hjkmnp-tv-z]'
+const TIME = `(${DIGIT}{${TIME_WIDTH}})`
+const SHAPE = new RegExp(`^${TIME}${TIME}([jpgwkqhx])${DIGIT}{${RANDOM_WIDTH + OWNER_WIDTH}}\\.([a-z]+)$`)
 
 /** The letters that stand for a format: of an image that was named when it was there, and of one that was named before. */
 const LETTERS: Readonly<Record<Format, { readonly stored: string; readonly presigned: string }>> = {
@@ -27,7 +30,7 @@ const LETTERS: Readonly<Record<Format, { readonly stored: string; readonly presi
 
 /** What an image's name says: it is the image's whole record. */
 export interface ImageName {
-  /** The name as it stands in a URL, and the key of a store: 48 characters and an extension. */
+  /** The name as it stands in a URL, and the key of a store: 53 characters and an extension. */
   readonly text: string
   /** Unix seconds; `Infinity` for an image that is kept until it is deleted. */
   readonly expires: number
@@ -142,7 +145,7 @@ function formatOfLetter(letter: string): Format | undefined {
 
 function ownerMark(facts: string, keyId: string, secret: Buffer): string {
   // The facts have a fixed length, so the two parts of the message cannot run into each other.
-  return digitsOf(createHmac('sha256', secret).update(keyId).update(facts))
+  return digitsOf(createHmac('sha256', secret).update(keyId).update(facts), OWNER_WIDTH)
 }
 
 /** Random digits, the last of which only we can make: to all others, all 26 are random. */
@@ -153,12 +156,12 @@ function markedDigits(start: string, secret: Buffer): string {
 
 function announcedMark(text: string, secret: Buffer): string {
   // With a word of its own, as the secret makes other marks, too.
-  return digitsOf(createHmac('sha256', secret).update(`announced ${text}`))
+  return digitsOf(createHmac('sha256', secret).update(`announced ${text}`), MARK_WIDTH)
 }
 
-/** Seven digits of a keyed digest: 35 bits. */
-function digitsOf(hmac: Hmac): string {
-  return encode(Math.floor(hmac.digest().readUIntBE(0, 5) / 2 ** 5), OWNER_WIDTH)
+/** So many digits of a keyed digest, each of five bits. */
+function digitsOf(hmac: Hmac, width: number): string {
+  return digitsFrom(hmac.digest().subarray(0, width))
 }
 
 function encodeTime(seconds: number): string {
@@ -187,13 +190,18 @@ function decode(text: string): number {
 const random = Buffer.alloc(4096)
 let unused = 0
 
-/** Random digits: 32 divides 256, so each is equally likely. */
 function randomDigits(count: number): string {
   if (unused < count) unused = randomFillSync(random).length
-  let digits = ''
-  for (const byte of random.subarray(unused - count, unused)) digits += DIGITS[byte % 32]
+  const digits = digitsFrom(random.subarray(unused - count, unused))
   // What is in a name is not to be found in memory a second time.
   random.fill(0, unused - count, unused)
   unused -= count
+  return digits
+}
+
+/** A digit for each byte. 32 divides 256, so each digit is equally likely if each byte is. */
+function digitsFrom(bytes: Uint8Array): string {
+  let digits = ''
+  for (const byte of bytes) digits += DIGITS[byte % 32]
   return digits
 }

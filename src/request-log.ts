@@ -46,8 +46,11 @@ export function sentOf({ method }: FastifyRequest, reply: FastifyReply, written:
 /** What a link has before its token. */
 const LINKS = ['/delete/', '/incoming/']
 
-/** An image's name, or its id, or either as part of something longer. */
-const NAME = /[0-9a-z]{15}([0-9a-z]{33,})/gi
+/**
+ * An image's name or id, or either as part of something longer. Also one that has lost its end:
+ * whatever has all of the random part, which ends with the 41st character.
+ */
+const NAME = /[0-9a-z]{19}[0-9a-z]{22,}/gi
 
 /**
  * A path without what lets somebody in. The query may hold a token or a signature. A mangled link, to delete or to upload to, may have

@@ -1,10 +1,10 @@
 import { Counter, Gauge, type Registry } from '@prometheus-io/client'
-import { parseName } from '../name.ts'
+import { parseName, STEM_WIDTH } from '../name.ts'
 import type { Store } from '../store/store.ts'
 import type { SweepResult } from '../sweeper.ts'
 
 /** The lowest name that there may be. */
-const ANY_NAME = `${'0'.repeat(14)}j${'0'.repeat(33)}.jpg`
+const ANY_NAME = `${'0'.repeat(14)}j`.padEnd(STEM_WIDTH, '0').concat('.jpg')
 
 /** One sweep, of the store that it is given. */
 type Sweep = (store: Store) => Promise<SweepResult>

@@ -1,4 +1,5 @@
 import { ERROR_CODES } from '../errors.ts'
+import { STEM_WIDTH } from '../name.ts'
 import { MOST_KEPT } from '../receipts/receipts.ts'
 import { FETCHER_IDS } from '../vision/fetchers.ts'
 import { APIS } from '../vision/limits.ts'
@@ -120,7 +121,7 @@ export const BY_URL = {
 const date = (description: string) => ({ type: 'string', format: 'date-time', description })
 
 const FACTS = {
-  id: { type: 'string', pattern: '^file_[0-9a-z]{48}$' },
+  id: { type: 'string', pattern: `^file_[0-9a-z]{${STEM_WIDTH}}$` },
   url: { type: 'string', format: 'uri', description: 'Where anybody can fetch the image.' },
   mime_type: { enum: ['image/jpeg', 'image/png', 'image/gif', 'image/webp'] },
   size: { type: 'integer', minimum: 1, description: 'Bytes, as they came.' },
@@ -186,7 +187,7 @@ const OF_API = exactly({
 })
 
 /** The last part of an image's path. */
-export const NAME = { type: 'string', pattern: '^[0-9a-z]{48}\\.(jpg|png|gif|webp)$' }
+export const NAME = { type: 'string', pattern: `^[0-9a-z]{${STEM_WIDTH}}\\.(jpg|png|gif|webp)$` }
 
 const CHECK = {
   anyOf: [

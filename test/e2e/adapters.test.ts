@@ -57,7 +57,7 @@ async function shell(line: string): Promise<string> {
 
 /** What is at a URL, and that it is what was uploaded. */
 async function expectImage(url: unknown, file = 'photo.jpg'): Promise<Response> {
-  expect(url).toMatch(/^http:\/\/localhost:\d+\/uploads\/\d{4}\/\d{2}\/[0-9a-z]{48}\.(jpg|png)$/)
+  expect(url).toMatch(/^http:\/\/localhost:\d+\/uploads\/\d{4}\/\d{2}\/[0-9a-z]{53}\.(jpg|png)$/)
   const answer = await fetch(String(url))
   expect(Buffer.from(await answer.arrayBuffer()).equals(file === 'tiny' ? tinyPng : fixture(file))).toBe(true)
   return answer

@@ -39,7 +39,7 @@ test('two processes on one bucket serve each other’s images, and expire them',
 test('S3_PUBLIC_URL makes answers that lead to the bucket', async () => {
   await using server = await startServer({ env: { S3_PUBLIC_URL: 'https://cdn.example.com/bucket/' } })
   const { data } = (await (await server.upload('photo.png')).json()) as { data: string }
-  expect(data).toMatch(/^https:\/\/cdn\.example\.com\/bucket\/images\/[0-9a-z]{48}\.png$/)
+  expect(data).toMatch(/^https:\/\/cdn\.example\.com\/bucket\/images\/[0-9a-z]{53}\.png$/)
   expect(await server.files()).toEqual([data.split('/').at(-1)])
   // What is looked at is where the images are fetched.
   expect(server.output()).not.toContain('no model can fetch')

@@ -61,7 +61,7 @@ describe('POST /v1/files/uploads', () => {
       expect({ status, body }).toEqual({
         status: 200,
         body: {
-          id: expect.stringMatching(/^file_[0-9a-z]{48}$/),
+          id: expect.stringMatching(/^file_[0-9a-z]{53}$/),
           url: `https://images.example.com/uploads/2026/01/${body.id.slice(5)}.${extension}`,
           mime_type: mediaType,
           size: fixture(file).length,
@@ -71,7 +71,7 @@ describe('POST /v1/files/uploads', () => {
           animated: false,
           compatibility: expect.objectContaining({ deepseek: true }),
           delete_url: expect.stringMatching(
-            /^https:\/\/images\.example\.com\/delete\/[0-9a-z]{48}\.\w+\?token=[\w-]{22}$/,
+            /^https:\/\/images\.example\.com\/delete\/[0-9a-z]{53}\.\w+\?token=[\w-]{22}$/,
           ),
         },
       })
@@ -152,7 +152,7 @@ describe('an uploaded image', () => {
     expect((await call('bob', path)).status).toBe(404)
   })
 
-  test.each(['file_', 'file_x', 'x', `file_${'0'.repeat(48)}`, 'file_..%2f..%2fsecret'])(
+  test.each(['file_', 'file_x', 'x', `file_${'0'.repeat(53)}`, 'file_..%2f..%2fsecret'])(
     '%s is no id',
     async (id) => {
       expect((await call('alice', `/v1/files/uploads/${id}`)).status).toBe(404)

@@ -52,7 +52,7 @@ test('a line has the request’s id, the key’s name, and the bytes of the imag
     bytes: photo.length,
   })
 
-  const shown = new URL(data).pathname.replace(/[0-9a-z]{29}\.jpg$/, '….jpg')
+  const shown = new URL(data).pathname.replace(/[0-9a-z]{34}\.jpg$/, '….jpg')
   const image = async (init: RequestInit, status: number, bytes?: number) => {
     const response = await fetch(data, init)
     await response.arrayBuffer()
@@ -136,17 +136,20 @@ test('nothing in the log lets anybody in: no key, link, token or query, at any l
 
 test.each([
   ['/healthz?a=b', '/healthz'],
-  [`/delete/${'x'.repeat(48)}.png/token`, '/delete/…'],
+  [`/delete/${'x'.repeat(53)}.png/token`, '/delete/…'],
   ['/docs/static/swagger-ui-bundle.js', '/docs/static/swagger-ui-bundle.js'],
-  [`/uploads/2026/11/1ngaew01ng2hr0j216b${'0'.repeat(29)}.jpg`, '/uploads/2026/11/1ngaew01ng2hr0j216b….jpg'],
+  [`/uploads/2026/11/1ngaew01ng2hr0j216b${'0'.repeat(34)}.jpg`, '/uploads/2026/11/1ngaew01ng2hr0j216b….jpg'],
   [
-    `/uploads/2026/11/1ngaew01ng2hr0%6a216b${'0'.repeat(20)}%30${'0'.repeat(8)}%2ejpg`,
+    `/uploads/2026/11/1ngaew01ng2hr0%6a216b${'0'.repeat(20)}%30${'0'.repeat(13)}%2ejpg`,
     '/uploads/2026/11/1ngaew01ng2hr0j216b….jpg',
   ],
   [
-    `/uploads/1ngaew01ng2hr0%256A216b${'0'.repeat(29)}.jpg%3Fsignature=x`,
+    `/uploads/1ngaew01ng2hr0%256A216b${'0'.repeat(34)}.jpg%3Fsignature=x`,
     '/uploads/1ngaew01ng2hr0j216b….jpg',
   ],
   ['/delete%2Fname.png%3Ftoken=x', '/delete/…'],
+  // Without its owner mark, and without more than that.
+  [`/uploads/1ngaew01ng2hr0j216b${'0'.repeat(22)}`, '/uploads/1ngaew01ng2hr0j216b…'],
+  [`/uploads/1ngaew01ng2hr0j216b${'0'.repeat(21)}`, `/uploads/1ngaew01ng2hr0j216b${'0'.repeat(21)}`],
   ['/100%/%zz/%c3%28/%0a/%', '/100%/%zz/%c3(/%0a/%'],
 ])('%s is shown as %s', (url, path) => expect(shownPath(url)).toBe(path))

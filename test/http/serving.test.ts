@@ -44,10 +44,10 @@ describe('an upload', () => {
     const body = await response.json()
     expect(body).toEqual({ success: true, message: '', data: expect.any(String) })
     expect((body as { data: string }).data).toMatch(
-      new RegExp(`^http://localhost:${app.port}/uploads/2026/01/[0-9a-hjkmnp-tv-z]{48}\\.png$`),
+      new RegExp(`^http://localhost:${app.port}/uploads/2026/01/[0-9a-hjkmnp-tv-z]{53}\\.png$`),
     )
     expect(response.headers.get('x-layover-expires-at')).toBe('2026-02-03T23:59:59.000Z')
-    expect(response.headers.get('x-layover-id')).toMatch(/^file_[0-9a-z]{48}$/)
+    expect(response.headers.get('x-layover-id')).toMatch(/^file_[0-9a-z]{53}$/)
   })
 
   test.each([
@@ -73,7 +73,7 @@ describe('an image', () => {
         'content-type': mediaType,
         'content-length': String(bytes.length),
         'accept-ranges': 'bytes',
-        etag: expect.stringMatching(/^"[0-9a-z]{48}\.[a-z]+"$/),
+        etag: expect.stringMatching(/^"[0-9a-z]{53}\.[a-z]+"$/),
         'last-modified': 'Sat, 31 Jan 2026 23:59:59 GMT',
         'cache-control': 'public, max-age=259200, immutable',
         'x-content-type-options': 'nosniff',

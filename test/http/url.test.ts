@@ -48,7 +48,7 @@ describe('POST /v1/files/uploads/url', () => {
     expect({ status, body }).toEqual({
       status: 200,
       body: {
-        id: expect.stringMatching(/^file_[0-9a-z]{48}$/),
+        id: expect.stringMatching(/^file_[0-9a-z]{53}$/),
         url: expect.stringMatching(new RegExp(`^https://images\\.example\\.com/uploads/.*\\.${extension}$`)),
         mime_type: mediaType,
         size: bytes.length,

@@ -31,11 +31,11 @@ const withCharacter = (text: string, index: number, character: string) =>
   text.slice(0, index) + character + text.slice(index + 1)
 
 describe('a made name', () => {
-  test('has 48 characters of the alphabet and the extension of its format', () => {
+  test('has 53 characters of the alphabet and the extension of its format', () => {
     const extensions = { jpeg: 'jpg', png: 'png', gif: 'gif', webp: 'webp' }
     for (const [format, extension] of Object.entries(extensions)) {
       const [id, ...rest] = make({ format: format as Format }).text.split('.')
-      expect(id).toMatch(new RegExp(`^[${ALPHABET}]{48}$`))
+      expect(id).toMatch(new RegExp(`^[${ALPHABET}]{53}$`))
       expect(rest).toEqual([extension])
     }
   })
@@ -82,7 +82,7 @@ describe('a made name', () => {
 
   test('is also its id in the API, without the extension', () => {
     const name = make()
-    expect(imageId(name)).toBe(`file_${name.text.slice(0, 48)}`)
+    expect(imageId(name)).toBe(`file_${name.text.slice(0, 53)}`)
   })
 })
 
@@ -105,13 +105,13 @@ describe('what is no name', () => {
     const printable = Array.from({ length: 128 }, (_, code) => String.fromCharCode(code))
     const foreign = [...printable, 'é', '０', 'ａ', '\u2028', '\ufeff'].filter((c) => !ALPHABET.includes(c))
     const accepted = foreign.flatMap((character) =>
-      Array.from({ length: 48 }, (_, index) => withCharacter(text, index, character)).filter(parseName),
+      Array.from({ length: 53 }, (_, index) => withCharacter(text, index, character)).filter(parseName),
     )
     expect(accepted).toEqual([])
   })
 
   test('an extension that is not the one of the format letter', () => {
-    const id = text.slice(0, 48)
+    const id = text.slice(0, 53)
     for (const extension of ['jpg', 'jpeg', 'gif', 'webp', 'svg', 'html', 'pn', 'pngg', 'PNG', ''])
       expect(parseName(`${id}.${extension}`), extension).toBeUndefined()
     for (const letter of 'jkghwx0') expect(parseName(withCharacter(text, 14, letter)), letter).toBeUndefined()
@@ -120,11 +120,11 @@ describe('what is no name', () => {
   test.each([
     ['nothing', ''],
     ['the extension alone', '.png'],
-    ['an extension that is a property of every object', `${text.slice(0, 48)}.constructor`],
+    ['an extension that is a property of every object', `${text.slice(0, 53)}.constructor`],
     ['one in upper case', text.toUpperCase()],
     ['one that is a character short', text.slice(1)],
     ['one that is a character long', `0${text}`],
-    ['one without an extension', text.slice(0, 48)],
+    ['one without an extension', text.slice(0, 53)],
     ['one with two extensions', `${text}.png`],
     ['one in a folder', `2026/01/${text}`],
     ['one in the folder above', `../${text}`],
@@ -158,7 +158,7 @@ describe('the owner', () => {
 
   test('is nobody once any character of the name has changed', () => {
     const owned: string[] = []
-    for (let index = 0; index < 48; index += 1) {
+    for (let index = 0; index < 53; index += 1) {
       const digit = ALPHABET[(ALPHABET.indexOf(name.text.charAt(index)) + 1) % 32] ?? ''
       const text = withCharacter(name.text, index, digit)
       if (isOwner({ ...name, text }, { keyId, secret })) owned.push(text)
@@ -167,8 +167,15 @@ describe('the owner', () => {
   })
 
   test('leaves no mark that is the same on two of its images', () => {
-    const marks = new Set(Array.from({ length: 100 }, () => make().text.slice(41, 48)))
+    const marks = new Set(Array.from({ length: 100 }, () => make().text.slice(41, 53)))
     expect(marks.size).toBe(100)
+  })
+
+  test('is marked with 12 digits, of which each can be any: 60 bits', () => {
+    const marks = Array.from({ length: 2000 }, () => make().text.slice(41, -'.png'.length))
+    for (const mark of marks) expect(mark).toHaveLength(12)
+    for (let place = 0; place < 12; place += 1)
+      expect(new Set(marks.map((mark) => mark[place])).size, String(place)).toBe(32)
   })
 })
 

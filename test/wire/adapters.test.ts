@@ -187,7 +187,7 @@ test('a client’s file name makes no line of the log', async () => {
   await put('/canary7f3a', text)
   await eventually(() => lines.filter((line) => line.includes('"path":"/…"')).length === 4)
   expect(lines.join('')).not.toContain('canary')
-  expect((await app.files()).every((name) => /^[0-9a-z]{48}\.png$/.test(name))).toBe(true)
+  expect((await app.files()).every((name) => /^[0-9a-z]{53}\.png$/.test(name))).toBe(true)
 })
 
 describe.each(several)('several files by $name', ({ name, path, urls }) => {
@@ -332,7 +332,7 @@ describe.each(several)('several files by $name', ({ name, path, urls }) => {
     socket.write(form.body.subarray(-4))
     await eventually(async () => {
       const names = await app.files()
-      return names.length === 20 && names.every((name) => /^[0-9a-z]{48}\.png$/.test(name))
+      return names.length === 20 && names.every((name) => /^[0-9a-z]{53}\.png$/.test(name))
     })
     socket.destroy()
   })

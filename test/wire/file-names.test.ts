@@ -76,11 +76,11 @@ test.each(Object.keys(ways).flatMap((way) => names.map((name) => ({ way, name })
     expect([200, 400]).toContain(status)
     if (status === 200) {
       const { url } = JSON.parse(String(body))
-      expect(new URL(url).pathname).toMatch(/^\/uploads\/\d{4}\/\d{2}\/[0-9a-z]{48}\.png$/)
+      expect(new URL(url).pathname).toMatch(/^\/uploads\/\d{4}\/\d{2}\/[0-9a-z]{53}\.png$/)
     }
     expect(said).not.toContain(CANARY)
     expect(log).not.toContain(CANARY)
-    for (const file of await app.files()) expect(file).toMatch(/^[0-9a-z]{48}\.png$/)
+    for (const file of await app.files()) expect(file).toMatch(/^[0-9a-z]{53}\.png$/)
     const near = [tmpdir(), join(tmpdir(), '..'), process.cwd()]
     const found = await Promise.all(near.map((folder) => readdir(folder)))
     expect(found.flat().filter((file) => file.includes(CANARY))).toEqual([])

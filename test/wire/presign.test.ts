@@ -94,7 +94,7 @@ test.each(photos)(
     const before = Date.now()
     const link = await presign(bytes, { content_type: mediaType })
     expect(link).toStrictEqual({
-      id: expect.stringMatching(/^file_[0-9a-z]{48}$/),
+      id: expect.stringMatching(/^file_[0-9a-z]{53}$/),
       upload_url: expect.stringMatching(/^http:\/\//),
       url: expect.stringContaining(`${link.id.slice(5)}.`),
       method: 'PUT',
@@ -143,7 +143,7 @@ describe('a link refuses, and nothing can be fetched, when', () => {
     { what: 'it has no query', url: (url) => url.replace(/\?.*/, ''), code: 'upload_link_wrong' },
     {
       what: 'it names another image',
-      url: (url) => flipped(url, url.search(/[0-9a-z]{48}/) + 20),
+      url: (url) => flipped(url, url.search(/[0-9a-z]{53}/) + 20),
       code: 'upload_link_wrong',
     },
   ]
