@@ -1,7 +1,22 @@
-import { type Header, type HeaderParser, InvalidImage, skip, take } from './header-parser.ts'
+import {
+  type Header,
+  type HeaderParser,
+  InvalidImage,
+  type Parsing,
+  type Scan,
+  skip,
+  take,
+  tooManyPieces,
+} from './header-parser.ts'
 
 const START_OF_SCAN = 0xda
 const END_OF_IMAGE = 0xd9
+
+/**
+ * Fill bytes of a header: some encoders align their segments with a few, and none writes a megabyte
+ * of them.
+ */
+const MOST_FILL = 1024 ** 2
 
 /** SOF0 to SOF15 but for DHT, JPG and DAC, which share their range (ITU-T T.81, table B.1). */
 const isFrameHeader = (marker: number) =>
@@ -10,12 +25,16 @@ const isFrameHeader = (marker: number) =>
 /** Markers that stand alone, or that may not be used: no segment of a header starts with one. */
 const hasNoSegment = (marker: number) => marker < 0xc0 || (marker >= 0xd0 && marker <= END_OF_IMAGE)
 
-/** Walks the segments from SOI to the first scan; the frame header among them holds the size (ITU-T T.81, B.1.1 and B.2.2). */
+/**
+ * Walks the segments from SOI to the first scan; the frame header among them holds the size (ITU-T
+ * T.81, B.1.1 and B.2.2).
+ */
 export function* jpegHeader(): HeaderParser {
+  const scan = fillBytes()
   yield* skip(2)
   let header: Header | undefined
   for (;;) {
-    const marker = yield* nextMarker()
+    const marker = yield* nextMarker(scan)
     if (hasNoSegment(marker)) throw new InvalidImage('a segment of its header has an impossible marker')
     if (marker === START_OF_SCAN) {
       if (header === undefined) throw new InvalidImage('its pixels come before their size')
@@ -33,10 +52,23 @@ export function* jpegHeader(): HeaderParser {
 }
 
 /** A marker is a byte after 0xFF; further 0xFF bytes before it are fill (B.1.1.2). */
-function* nextMarker(): Generator<number, number, Buffer> {
+function* nextMarker(scan: Scan): Parsing<number> {
   const pair = yield* take(2)
   if (pair[0] !== 0xff) throw new InvalidImage('a segment of its header does not start with a marker')
-  let marker = pair.readUInt8(1)
-  while (marker === 0xff) marker = (yield* take(1)).readUInt8()
-  return marker
+  const marker = pair.readUInt8(1)
+  if (marker !== 0xff) return marker
+  yield scan
+  return (yield* take(1)).readUInt8()
+}
+
+/** Scans a run of fill bytes. Counts those of all runs together. */
+function fillBytes(): Scan {
+  let count = 0
+  return (chunk, start) => {
+    let at = start
+    while (chunk[at] === 0xff) at += 1
+    count += at - start
+    if (count > MOST_FILL) throw tooManyPieces()
+    return at
+  }
 }

@@ -1,13 +1,13 @@
 import { crc32 } from 'node:zlib'
-import { type HeaderParser, InvalidImage, skip, take } from './header-parser.ts'
+import { type HeaderParser, InvalidImage, type Parsing, skip, take } from './header-parser.ts'
 
 const CRC_LENGTH = 4
 /** What a length may be (5.3). */
 const LONGEST_CHUNK = 2 ** 31 - 1
 
 /**
- * Reads IHDR, CRC and all, then looks for the acTL chunk that makes an APNG, which must stand before the
- * first IDAT (PNG third edition, 5.3, 11.2.1 and 11.3.6.1).
+ * Reads IHDR, CRC and all, then looks for the acTL chunk that makes an APNG, which must stand
+ * before the first IDAT (PNG third edition, 5.3, 11.2.1 and 11.3.6.1).
  */
 export function* pngHeader(): HeaderParser {
   yield* skip(8)
@@ -17,11 +17,11 @@ export function* pngHeader(): HeaderParser {
   if (crc32(chunk.subarray(4, 21)) !== chunk.readUInt32BE(21)) {
     throw new InvalidImage('the checksum of its IHDR chunk is wrong')
   }
-  const animated = yield* hasAnimationControl()
-  return { width: chunk.readUInt32BE(8), height: chunk.readUInt32BE(12), animated }
+  const [width, height] = [chunk.readUInt32BE(8), chunk.readUInt32BE(12)]
+  return { width, height, animated: yield* hasAnimationControl() }
 }
 
-function* hasAnimationControl(): Generator<number, boolean, Buffer> {
+function* hasAnimationControl(): Parsing<boolean> {
   let animated = false
   for (;;) {
     const chunk = yield* take(8)

@@ -1,34 +1,37 @@
-import { type Header, type HeaderParser, InvalidImage, skip, take } from './header-parser.ts'
+import { type Header, type HeaderParser, InvalidImage, type Parsing, skip, take } from './header-parser.ts'
 
 const ANIMATION = 0x02
 
 /**
- * Reads the first chunk, which is one of three kinds and holds the size, and passes over the rest: a file shorter than its
- * RIFF size was cut off (RFC 9649, sections 2.3 to 2.7).
+ * Reads the first chunk, which is one of three kinds and holds the size, and skips the rest: a file
+ * shorter than its RIFF size was cut off (RFC 9649, sections 2.3 to 2.7).
  */
 export function* webpHeader(): HeaderParser {
   const start = yield* take(20)
   const first = FIRST_CHUNKS[start.toString('latin1', 12, 16)]
   if (first === undefined) throw new InvalidImage('it does not start with a VP8, VP8L or VP8X chunk')
-  const header = first.read(yield* take(first.length))
   let rest = start.readUInt32LE(4) + 8 - 20 - first.length
-  if (first.isExtended) rest -= yield* passToImage(rest)
+  const header = first.read(yield* take(first.length))
+  if (first.isExtended) rest -= yield* skipToImage(rest)
   if (rest < 0) throw new InvalidImage('its RIFF size is too small for an image')
   yield* skip(rest)
   return header
 }
 
-/** From the end of a VP8X chunk to the header of the first chunk that holds pixels; answers how many bytes that was. */
-function* passToImage(rest: number): Generator<number, number, Buffer> {
-  let passed = 0
-  while (passed + 8 <= rest) {
+/**
+ * From the end of a VP8X chunk to the header of the first chunk that holds pixels; answers how many
+ * bytes that was.
+ */
+function* skipToImage(rest: number): Parsing<number> {
+  let skipped = 0
+  while (skipped + 8 <= rest) {
     const chunk = yield* take(8)
-    passed += 8
-    if (['VP8 ', 'VP8L', 'ANMF'].includes(chunk.toString('latin1', 0, 4))) return passed
+    skipped += 8
+    if (['VP8 ', 'VP8L', 'ANMF'].includes(chunk.toString('latin1', 0, 4))) return skipped
     // Chunks of odd length are padded.
     const length = chunk.readUInt32LE(4)
     yield* skip(length + (length % 2))
-    passed += length + (length % 2)
+    skipped += length + (length % 2)
   }
   throw new InvalidImage('it holds no image')
 }
@@ -57,7 +60,10 @@ const FIRST_CHUNKS: Readonly<Record<string, FirstChunk>> = {
       }
     },
   },
-  /** Lossless: a signature byte, then 14 bits each of width - 1 and height - 1 (RFC 9649, section 3.4). */
+  /**
+   * Lossless: a signature byte, then 14 bits each of width - 1 and height - 1 (RFC 9649, section
+   * 3.4).
+   */
   VP8L: {
     length: 5,
     read: (content) => {
@@ -66,7 +72,10 @@ const FIRST_CHUNKS: Readonly<Record<string, FirstChunk>> = {
       return { width: (size & 0x3fff) + 1, height: ((size >>> 14) & 0x3fff) + 1, animated: false }
     },
   },
-  /** Extended: flags, then 24 bits each of width - 1 and height - 1 of the canvas (RFC 9649, section 2.7.1). */
+  /**
+   * Extended: flags, then 24 bits each of width - 1 and height - 1 of the canvas (RFC 9649, section
+   * 2.7.1).
+   */
   VP8X: {
     length: 10,
     isExtended: true,

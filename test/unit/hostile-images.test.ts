@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { fileTypeFromBuffer } from 'file-type'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { Problem } from '../../src/errors.ts'
-import { FORMATS, type Format, HeaderReader, InvalidImage, sniff } from '../../src/formats.ts'
+import { FORMATS, type Format, type Header, HeaderReader, InvalidImage, sniff } from '../../src/formats.ts'
 import { stage } from '../../src/stage.ts'
 import { type Size, sizeByRule } from '../support/header-rule.ts'
 import { fixture, tinyPng } from '../support/images.ts'
@@ -43,16 +43,22 @@ const extremes = [
   ],
 ].map((hex) => Buffer.from(hex, 'hex'))
 
-/** Where the parser of an image's format looks at its bytes, rather than pass over them. */
+/** Where the parser of an image's format looks at its bytes, rather than skip them; of a run that it scans, at the start and the end. */
 function lookedAt(image: Buffer): number[] {
   const parser = FORMATS[sniff(image) ?? expect.unreachable()].header()
   const found: number[] = []
   let step = parser.next(Buffer.of())
   for (let at = 0; !step.done && at < image.length && found.length < 400; ) {
-    const [from, length] = [at, Math.abs(step.value)]
-    if (step.value > 0) for (let index = 0; index < length; index += 1) found.push(from + index)
-    at += length
-    step = parser.next(image.subarray(from, step.value > 0 ? at : from + 1))
+    const { value } = step
+    const from = at
+    if (typeof value === 'function') {
+      at = value(image, from)
+      found.push(from, at)
+    } else {
+      at += Math.abs(value)
+      for (let index = from; value > 0 && index < at; index += 1) found.push(index)
+    }
+    step = parser.next(image.subarray(from, typeof value === 'number' && value > 0 ? at : from + 1))
   }
   return found
 }
@@ -143,7 +149,9 @@ function* watched(format: Format) {
   const parser = FORMATS[format].header()
   for (let step = parser.next(); ; ) {
     if (step.done) return step.value
-    if (step.value > MOST_HELD || step.value === 0) throw new RangeError(`it asks for ${step.value} bytes`)
+    const { value } = step
+    if (typeof value === 'number' && (value > MOST_HELD || value === 0))
+      throw new RangeError(`it asks for ${value} bytes`)
     step = parser.next(yield step.value)
   }
 }
@@ -186,6 +194,35 @@ function statusByRule(bytes: Buffer): number {
   const { width, height } = sizeByRule(format, bytes) ?? { width: 0, height: 0 }
   return width > 0 && height > 0 && width * height <= MAX_PIXELS ? 200 : 422
 }
+
+/** All that is said of a header: what it says, or why it is none. Nothing may be kept of a chunk. */
+function verdict(format: Format, bytes: Buffer, sizes: readonly number[]): Header | string {
+  const reader = new HeaderReader(FORMATS[format].header())
+  try {
+    for (const chunk of chunksOf(Buffer.from(bytes), sizes)) {
+      reader.push(chunk)
+      chunk.fill(0x55)
+    }
+    return reader.end()
+  } catch (error) {
+    if (error instanceof InvalidImage) return error.message
+    throw error
+  }
+}
+
+test('however an image is cut into chunks, whole or damaged, the same is said of it', () => {
+  const any = fc.oneof(damaged, fc.constantFrom(...images))
+  fc.assert(
+    fc.property(any, chunkSizes, (bytes, sizes) => {
+      const format = sniff(bytes)
+      fc.pre(format !== undefined)
+      const inOnePiece = verdict(format, bytes, [bytes.length])
+      expect(verdict(format, bytes, sizes)).toEqual(inOnePiece)
+      expect(verdict(format, bytes, [1])).toEqual(inOnePiece)
+    }),
+    { numRuns: 1000, seed: SEED + 2 },
+  )
+})
 
 test('however an image is damaged and cut into chunks, its header is read by the rule, and little of it held', () => {
   const outcomes = { invalid: 0, header: 0 }
@@ -256,6 +293,36 @@ test.each<[string, Format, Buffer]>([
     // A hundredth of that would do, on a machine with nothing else to do.
     expect(performance.now() - begun).toBeLessThan(2000)
   }
+})
+
+test.each<[string, Format, string, string, string, number]>([
+  ['a JPEG', 'jpeg', 'ffd8', 'ffe10002', 'ffc0000b080001000101011100ffda', 1660],
+  ['a PNG', 'png', tinyPng.toString('hex', 0, 33), '000000007445587400000000', '0000000049444154', 2490],
+  ['a GIF', 'gif', GIF, '21fe00', '2c0000000001000100000200', 1240],
+  ['a WebP', 'webp', WEBP.replace('ffffff0f', 'ee4d0000'), '4558494600000000', '5650382000000000', 2490],
+])(
+  '%s may have far more parts before its pixels than any real image has',
+  (...[, format, start, piece, end, most]) => {
+    const bytes = Buffer.from(start + piece.repeat(most) + end, 'hex')
+    expect(verdict(format, Buffer.concat([bytes, Buffer.alloc(200)]), [1460])).toMatchObject({
+      animated: false,
+    })
+  },
+)
+
+test('a GIF may have any number of sub-blocks of the usual length, and many of short ones, however it is cut', () => {
+  const withBlocks = (short: number) =>
+    Buffer.from(`${GIF}21fe${`1f${'41'.repeat(31)}`.repeat(short)}002c00000000010001000002003b`, 'hex')
+  // Each of 32 bytes has half of what one may count for.
+  for (const [short, found] of [
+    [199_000, { animated: false }],
+    [201_000, 'its header is in too many pieces'],
+  ] as const)
+    for (const sizes of [[1e9], [65_536], [1, 1000]]) {
+      const said = verdict('gif', withBlocks(short), sizes)
+      if (typeof found === 'string') expect(said).toBe(found)
+      else expect(said).toMatchObject(found)
+    }
 })
 
 test('a GIF may be as large as it likes, as its blocks are at most 255 bytes long', () => {
