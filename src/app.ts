@@ -21,6 +21,7 @@ import {
 import { deleteLink } from './delete-link.ts'
 import { problem } from './errors.ts'
 import { imageUrl } from './image-url.ts'
+import { storedHeaders } from './images/stored-headers.ts'
 import { machineNetwork, type Network } from './intake/remote/network.ts'
 import { gate } from './limits.ts'
 import type { Metrics } from './metrics/metrics.ts'
@@ -57,7 +58,10 @@ const KEPT_LONGER = 2.4
 const LONGEST_NAME = 1024
 
 export interface AppOptions
-  extends Omit<Deps, 'now' | 'urlOf' | 'ownUrlOf' | 'deleteUrlOf' | 'presign' | 'network' | 'fitter'> {
+  extends Omit<
+    Deps,
+    'now' | 'urlOf' | 'ownUrlOf' | 'deleteUrlOf' | 'presign' | 'network' | 'fitter' | 'headers'
+  > {
   /** Where uploads by link arrive; undefined for no such links. */
   readonly area: IncomingArea | undefined
   readonly log: FastifyBaseLogger
@@ -119,7 +123,8 @@ export async function buildApp({
   const { store } = presign ?? rest
   const fitter = openFitter({ config, spool: rest.spool, digest: store.digest })
   app.addHook('onClose', async () => fitter.close())
-  const deps: Deps = { ...rest, store, presign, fitter, now, network, urlOf, ownUrlOf, deleteUrlOf }
+  const headers = storedHeaders(store)
+  const deps: Deps = { ...rest, store, headers, presign, fitter, now, network, urlOf, ownUrlOf, deleteUrlOf }
 
   // Before all other hooks: while one of them waits, the next request on the connection would take its turn.
   app.addHook('onRequest', takeInTurn)

@@ -1,4 +1,5 @@
 import type { Config } from '../config.ts'
+import type { StoredHeaders } from '../images/stored-headers.ts'
 import type { Network } from '../intake/remote/network.ts'
 import type { Keyring } from '../keys.ts'
 import type { ImageName } from '../name.ts'
@@ -13,6 +14,8 @@ import type { Fitter } from '../vision/fitter.ts'
 export interface Deps {
   readonly config: Config
   readonly store: Store
+  /** What the headers of stored images say. */
+  readonly headers: StoredHeaders
   readonly spool: Spool
   readonly keyring: Keyring
   readonly usage: Usage

@@ -81,6 +81,7 @@ export const PRESIGN_SCHEMAS = {
         'image_expired',
         'upload_missing',
         'upload_mismatch',
+        'server_busy',
         'store_unavailable',
         'storage_full',
         'upload_done',

@@ -38,7 +38,7 @@ export function forModels(app: FastifyInstance, deps: Deps, mayEnter: onRequestA
 
   app.get(COMPATIBILITY, { onRequest: mayEnter, schema: SCHEMAS.compatibility }, async (request, reply) => {
     const name = liveImage(request)
-    const { size, ...found } = await whileClientWaits(request.raw, look(name, store))
+    const { size, ...found } = await look(name, { request, reply }, deps)
     const { format } = name
     const image = { id: imageId(name), mime_type: FORMATS[format].mediaType, size, ...found }
     return reply
@@ -90,7 +90,7 @@ function sendDataUrl(
 }
 
 const common = { tags: ['Files'], params: ID_PARAM }
-const refused = refusals('Error', ...ENTRY_REFUSALS, 'image_not_found', 'image_expired', 'store_unavailable')
+const REFUSALS = [...ENTRY_REFUSALS, 'image_not_found', 'image_expired', 'store_unavailable'] as const
 
 const SCHEMAS = {
   compatibility: describe({
@@ -99,7 +99,10 @@ const SCHEMAS = {
     summary: 'Which models’ APIs take an image, and why others do not',
     description:
       'By a table of documented and measured limits, each with its source and date. The image is not decoded.',
-    response: { 200: json('Each API that is known.', { $ref: 'Compatibility#' }, NO_STORE), ...refused },
+    response: {
+      200: json('Each API that is known.', { $ref: 'Compatibility#' }, NO_STORE),
+      ...refusals('Error', ...REFUSALS, 'server_busy'),
+    },
   }),
   dataUrl: describe({
     ...common,
@@ -111,7 +114,7 @@ const SCHEMAS = {
         'With `Accept: text/plain`, the bare data: URL.',
         { ...NO_STORE, ...NO_SNIFFING, 'Content-Length': header('Bytes.', 'integer') },
       ),
-      ...refused,
+      ...refusals('Error', ...REFUSALS),
     },
   }),
 }

@@ -32,7 +32,7 @@ export function ownFiles(
   app.get('/v1/files/uploads/:id', { onRequest: mayEnter, schema: SCHEMAS.get }, async (request, reply) => {
     const name = ownImage(request, secret)
     const expired = isExpired(name, now())
-    const found = await whileClientWaits(request.raw, look(name, store)).catch((error) => {
+    const found = await look(name, { request, reply }, deps).catch((error) => {
       // It has been swept, but its name still says what it was.
       if (expired && error instanceof ObjectNotFound) return undefined
       throw error
@@ -113,7 +113,7 @@ const SCHEMAS = {
     params,
     response: {
       200: json('The image’s facts.', { $ref: 'ImageState#' }, NO_STORE),
-      ...refusals('Error', ...OWNER_REFUSALS),
+      ...refusals('Error', ...OWNER_REFUSALS, 'server_busy'),
     },
   }),
   delete: describe({

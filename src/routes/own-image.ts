@@ -1,9 +1,11 @@
-import type { FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { whileClientWaits } from '../connection.ts'
 import { problem } from '../errors.ts'
-import { FORMATS, type Header, HeaderReader } from '../formats.ts'
+import type { Header } from '../formats.ts'
 import { keyOf } from '../keys.ts'
 import { type ImageName, isOwner, parseId } from '../name.ts'
-import type { Store } from '../store/store.ts'
+import type { Deps } from './deps.ts'
+import { clientGone } from './take-upload.ts'
 
 /** The image of a path's id that the caller uploaded. What somebody else did is not there. */
 export function ownImage(request: FastifyRequest, secret: Buffer): ImageName {
@@ -13,13 +15,15 @@ export function ownImage(request: FastifyRequest, secret: Buffer): ImageName {
   return name
 }
 
-/** Size and header of a stored image, of which only as much is read as the header takes. */
-export async function look(name: ImageName, store: Store): Promise<{ size: number } & Header> {
-  const { size, body } = await store.open(name.text)
-  const reader = new HeaderReader(FORMATS[name.format].header())
-  for await (const chunk of body) {
-    reader.push(chunk)
-    if (reader.done) break
-  }
-  return { size, ...reader.end() }
+/**
+ * Size and header of a stored image, for the client of a request. Rejects as `StoredHeaders.read`
+ * does.
+ */
+export function look(
+  name: ImageName,
+  { request, reply }: { request: FastifyRequest; reply: FastifyReply },
+  { headers }: Pick<Deps, 'headers'>,
+): Promise<{ size: number } & Header> {
+  const asker = { keyId: keyOf(request).id, signal: clientGone(reply) }
+  return whileClientWaits(request.raw, headers.read(name, asker))
 }

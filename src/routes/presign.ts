@@ -14,7 +14,7 @@ import { readOptions, refuseBadOptions } from '../intake/options.ts'
 import { readRaw } from '../intake/raw.ts'
 import { keyOf } from '../keys.ts'
 import { quotaOf } from '../limits.ts'
-import { type ImageName, imageId, isExpired, parseName } from '../name.ts'
+import { imageId, isExpired, parseName } from '../name.ts'
 import type { Arrival } from '../presign/arrivals.ts'
 import type { Order, Presign } from '../presign.ts'
 import { stage } from '../stage.ts'
@@ -59,10 +59,12 @@ export function presigned(
     }
   })
 
-  app.post(COMPLETE, { onRequest: mayEnter, schema: PRESIGN_SCHEMAS.complete }, async (request) => {
+  app.post(COMPLETE, { onRequest: mayEnter, schema: PRESIGN_SCHEMAS.complete }, async (request, reply) => {
     const name = ownImage(request, deps.secret)
     if (isExpired(name, now())) throw problem('image_expired', { expires: expiryOf(name) })
-    return allFactsOf(name, await whileClientWaits(request.raw, complete(name, deps)), deps)
+    // It may still have to be looked for where it was sent to.
+    await whileClientWaits(request.raw, presign?.complete(name))
+    return allFactsOf(name, await look(name, { request, reply }, deps), deps)
   })
 
   const taken = { onRequest: [refuseOtherUploads(deps), doors.mayUpload()], schema: PRESIGN_SCHEMAS.put }
@@ -100,12 +102,6 @@ async function take(request: FastifyRequest, { config, presign, spool, store }: 
   await whileClientWaits(raw, presign?.land(staged, arrival))
   request.taken = size
   return arrival
-}
-
-/** Size and header of an image that was sent to a link, and that may still have to be looked for where it was sent to. */
-async function complete(name: ImageName, { presign, store }: Deps) {
-  await presign?.complete(name)
-  return look(name, store)
 }
 
 /** What a path and its query say that a link of ours says. Throws a `Problem` if it is none. */

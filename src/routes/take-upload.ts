@@ -41,7 +41,7 @@ export interface Upload {
  */
 export async function takeUpload(
   { request, reply, incoming, translate, mayCopy = false, signal = clientGone(reply) }: Upload,
-  { config, store, spool, usage, secret, now, deleteUrlOf, fitter }: Deps,
+  { config, store, spool, usage, secret, now, deleteUrlOf, fitter, headers }: Deps,
 ): Promise<Uploaded> {
   using _place = holdPlace(request)
   const { maxFileSize, maxPixels } = config
@@ -62,6 +62,8 @@ export async function takeUpload(
   })
   const [name, nameOfCopy] = (await whileClientWaits(request.raw, published)) as [ImageName, ImageName?]
   reply.headers(uploadHeaders(name, deleteUrlOf))
+  headers.remember(name, staged.header)
+  if (copy && nameOfCopy) headers.remember(nameOfCopy, copy.header)
   const image = storedAs(name, staged)
   const fitted = copy && nameOfCopy ? storedAs(nameOfCopy, copy) : image
   return wanted ? { ...image, fitted } : image

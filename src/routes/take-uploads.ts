@@ -36,7 +36,7 @@ export async function takeUploads(
     incoming,
     translate,
   }: Pick<Upload, 'request' | 'reply' | 'translate'> & { incoming: IncomingFiles },
-  { config, store, spool, usage, secret, now }: Deps,
+  { config, store, spool, usage, secret, now, headers }: Deps,
 ): Promise<Outcome[]> {
   using _place = holdPlace(request)
   const signal = clientGone(reply)
@@ -60,6 +60,8 @@ export async function takeUploads(
     now: now(),
   })
   const outcomes = await whileClientWaits(request.raw, publishing)
+  for (const outcome of outcomes)
+    if (!(outcome instanceof Problem)) headers.remember(outcome.name, outcome.header)
   request.taken = outcomes.reduce((sum, outcome) => sum + (outcome instanceof Problem ? 0 : outcome.size), 0)
   return outcomes
 }
