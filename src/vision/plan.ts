@@ -102,13 +102,18 @@ async function* decoded(pieces: AsyncIterable<string>): AsyncGenerator<Buffer> {
 }
 
 async function planForUrl(text: string, image: string, planning: Planning): Promise<Plan> {
-  const { config, store, spool, kept, room } = planning
+  const { config, store, spool, kept, room, seen, urlOf } = planning
   const url = URL.parse(text)
   if (url === null || !['http:', 'https:'].includes(url.protocol))
     throw problem('url_invalid', { reason: 'it is no whole address that begins with https://' })
   const own = ownImageAt(url, planning)
   if (own === 'unknown') throw problem('vision_image_unknown', { image })
-  if (own) return planForOwn(own, image, planning)
+  if (own) {
+    // Once, however its URL is spelled: each look-up may be a call to a bucket.
+    const plan = seen.get(urlOf(own)) ?? planForOwn(own, image, planning)
+    seen.set(urlOf(own), plan)
+    return plan
+  }
   if (!config.vision.rehost) return undefined
   const body = await openRemote(text, planning)
   const staged = kept.use(await stage(body, { ...config, spool, digest: store.digest }))

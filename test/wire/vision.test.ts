@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { apiKey, authorization, startApp, type TestApp } from '../support/app.ts'
 import { fixture, photos, pngOfSize, sha256, tinyPng } from '../support/images.ts'
 import { type ModelServer, type SeenImage, startModelServer } from '../support/model-server.ts'
@@ -121,6 +121,17 @@ describe('with VISION_IMAGES=inline', () => {
       ])
     },
   )
+
+  test('an image that is stored here is looked up once, however many times and ways a request names it', async () => {
+    const { url } = await upload(inline, tinyPng)
+    const lookUps = vi.spyOn(inline.store, 'stat')
+    onTestFinished(() => lookUps.mockRestore())
+    const urls = Array.from({ length: 100 }, (_, index) => `${url}${index % 2 ? `?x=${index}` : ''}`)
+    expect(await shown(await ask(inline, chatOf(...urls)))).toEqual(
+      urls.map(() => facts(tinyPng, 'image/png', 'decoded')),
+    )
+    expect(lookUps).toHaveBeenCalledTimes(1)
+  })
 
   test('a request without images of ours arrives byte for byte, whatever else is in it', async () => {
     const long = 'x'.repeat(300_000)
