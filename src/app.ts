@@ -18,8 +18,11 @@ import {
   refuseTunnels,
   takeInTurn,
 } from './connection.ts'
+import { type OutputBudget, SMALL_PIECE } from './core/output-budget.ts'
 import { deleteLink } from './delete-link.ts'
 import { problem } from './errors.ts'
+import { keepReadRate } from './http/connection/read-rate.ts'
+import { boundOutput } from './http/hooks/bound-output.ts'
 import { imageUrl } from './image-url.ts'
 import { storedHeaders } from './images/stored-headers.ts'
 import { machineNetwork, type Network } from './intake/remote/network.ts'
@@ -64,6 +67,8 @@ export interface AppOptions
   > {
   /** Where uploads by link arrive; undefined for no such links. */
   readonly area: IncomingArea | undefined
+  /** Counts what is held for readers. */
+  readonly budget: OutputBudget
   readonly log: FastifyBaseLogger
   /** Watches the requests, if anybody wants to know. */
   readonly metrics?: Pick<Metrics, 'watch'> | undefined
@@ -80,6 +85,7 @@ export async function buildApp({
   now = Date.now,
   network = machineNetwork,
   area,
+  budget,
   ...rest
 }: AppOptions): Promise<FastifyInstance> {
   const { config } = rest
@@ -96,6 +102,8 @@ export async function buildApp({
       connectionsCheckingInterval: 1000,
       // `refuseDoubtful` looks at it, as Node's own refusal says nothing.
       requireHostHeader: false,
+      // A response is told to wait as soon as its client has not taken the piece before.
+      highWaterMark: SMALL_PIECE,
     },
     // While stopping, what comes on a connection that is still open is answered, and the connection closed.
     return503OnClosing: false,
@@ -134,6 +142,8 @@ export async function buildApp({
     done()
   })
   closeAtStop(app)
+  keepReadRate(app, { minRate: config.minReadRate, window: config.idleTimeout })
+  boundOutput(app, budget)
   app.decorate('minUploadRate', config.minUploadRate)
   app.decorate('paceWindow', config.idleTimeout)
   for (const fact of ['apiKey', 'taken', 'failure']) app.decorateRequest(fact, undefined)

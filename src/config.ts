@@ -109,6 +109,10 @@ const variables = z.object({
     .string()
     .default('1KB')
     .transform(orOff(quantity(SIZE_UNITS))),
+  MIN_READ_RATE: z
+    .string()
+    .default('1KB')
+    .transform(orOff(quantity(SIZE_UNITS))),
   IDLE_TIMEOUT: z.string().default('30s').transform(timer),
   STOP_TIMEOUT: z.string().default('20s').transform(timer),
   METRICS_ADDRESS: z.string().transform(address).optional(),
@@ -336,6 +340,8 @@ function toConfig(values: Values) {
     uploadTimeout: values.UPLOAD_TIMEOUT,
     /** Bytes a second; 0 for no matter how few. */
     minUploadRate: values.MIN_UPLOAD_RATE,
+    /** The same of those who read what is answered. */
+    minReadRate: values.MIN_READ_RATE,
     idleTimeout: values.IDLE_TIMEOUT,
     stopTimeout: values.STOP_TIMEOUT,
     /** Where metrics are served; unset means nowhere. */

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import type { Config } from './config.ts'
+import type { OutputBudget } from './core/output-budget.ts'
 import { type ImageName, parseName } from './name.ts'
 import { headersAtRest } from './serve.ts'
 import type { Spool } from './spool.ts'
@@ -16,17 +17,25 @@ export interface OpenStoreOptions {
   readonly onNote: (note: string) => void
   /** Whether to leave the lifecycle rules of a bucket as they are. */
   readonly leaveRules?: boolean
+  /** Counts what is held for readers. */
+  readonly budget?: OutputBudget
 }
 
 /** Opens the store that the configuration names. Rejects with what to do if it cannot be used. */
-export async function openStore({ config, spool, onNote, leaveRules }: OpenStoreOptions): Promise<Store> {
+export async function openStore({
+  config,
+  spool,
+  onNote,
+  leaveRules,
+  budget,
+}: OpenStoreOptions): Promise<Store> {
   const { dataDir, maxLifetime, s3, cacheSize } = config
   if (config.store === 'memory') return openMemoryStore()
-  if (config.store === 'local') return openBelow(dataDir, 'images', { spool, mayWait: cacheSize > 0 })
+  if (config.store === 'local') return openBelow(dataDir, 'images', { spool, mayWait: cacheSize > 0, budget })
   // Its SDK takes as much memory as all the rest, and half of the time that a start takes.
   const { openS3Store } = await import('./store/s3.ts')
   const backstop = leaveRules ? undefined : { longestLife: maxLifetime, lifeOf }
-  return openS3Store({ ...s3, backstop, headersOf: (key) => headersAtRest(nameOf(key)), onNote })
+  return openS3Store({ ...s3, backstop, headersOf: (key) => headersAtRest(nameOf(key)), onNote, budget })
 }
 
 /** The store with a cache of CACHE_SIZE in front, for all in this process who ask it for images or delete them; with CACHE_SIZE=0, one that keeps nothing. */

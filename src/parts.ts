@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { type Config, ConfigError } from './config.ts'
+import { type OutputBudget, openOutputBudget } from './core/output-budget.ts'
 import { isExpected } from './expected.ts'
 import { type Keyring, openKeyring } from './keys.ts'
 import type { Metrics } from './metrics/metrics.ts'
@@ -22,6 +23,8 @@ export interface Parts {
   readonly keyring: Keyring
   readonly spool: Spool
   readonly store: Store
+  /** Counts what is held for readers. */
+  readonly budget: OutputBudget
   /** Where uploads by link arrive; undefined for no such links. */
   readonly area: IncomingArea | undefined
   readonly usage: Usage
@@ -75,7 +78,8 @@ async function openEach(config: Config, log: Logger, asWorker: boolean) {
     // What a killed process left is gone before the first request comes in, if its id tells that it is gone.
     if (!asWorker) await spool.sweep(Date.now())
     const onNote = onceEach((note) => asWorker || log.warn(note))
-    const store = await openStore({ config, spool, onNote, leaveRules: asWorker })
+    const budget = openOutputBudget(config)
+    const store = await openStore({ config, spool, onNote, leaveRules: asWorker, budget })
     const area = await openIncomingArea({ config, spool, onNote, leaveRules: asWorker })
     if (!asWorker) await warn(config, spool, log)
     const usage = await openUsage(config)
@@ -85,7 +89,7 @@ async function openEach(config: Config, log: Logger, asWorker: boolean) {
     const onFault = (note: string) => (asWorker && !isOpen) || log.error(note)
     const keyring = await openKeyring(config, { onNote: onFault, mayCreate })
     isOpen = true
-    return { secret, spool, store, area, usage, receipts, keyring }
+    return { secret, spool, store, budget, area, usage, receipts, keyring }
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (isExpected(error) || code === undefined) throw error

@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { ErrorCode } from './errors.ts'
+import { wasTooSlow } from './http/connection/read-rate.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -30,6 +31,7 @@ export function logAtEnd(request: FastifyRequest, reply: FastifyReply, done = ()
       code: request.failure,
     }
     if (reply.raw.writableFinished) request.log.info(line, 'request')
+    else if (wasTooSlow(socket)) request.log.info(line, 'request, client read more slowly than MIN_READ_RATE')
     else request.log.info(line, 'request, client gone before the end of the answer')
   })
   done()

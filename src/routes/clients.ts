@@ -17,7 +17,7 @@ interface ClientsDeps extends Pick<Deps, 'config' | 'presign'> {
 /** What is at `/clients`, in one language. */
 interface Listing {
   readonly page: PageFile
-  readonly json: string
+  readonly json: Buffer
 }
 
 /**
@@ -87,7 +87,7 @@ function listingOf(clients: readonly Client[], base: string, language: Language)
   }))
   return {
     page: pageFile('text/html; charset=utf-8', Buffer.from(clientsPage(clients, base, language))),
-    json: JSON.stringify({ server: base, clients: list }),
+    json: Buffer.from(JSON.stringify({ server: base, clients: list })),
   }
 }
 

@@ -55,7 +55,7 @@ const unchanged: Answer = {
   type: 'null',
 }
 const whole = answerIn(BYTES, 'The image, as it was uploaded.', WHOLE)
-const refused = (...more: 'range_not_satisfiable'[]) =>
+const refused = (...more: ('range_not_satisfiable' | 'server_busy')[]) =>
   refusals('Error', 'image_not_found', 'image_expired', 'precondition_failed', 'store_unavailable', ...more)
 
 /** What `/openapi.json` says of an image's own address. */
@@ -69,7 +69,7 @@ export const IMAGE_SCHEMAS = {
       200: whole,
       206: answerIn(BYTES, 'The bytes that Range asks for.', PART),
       304: unchanged,
-      ...refused('range_not_satisfiable'),
+      ...refused('range_not_satisfiable', 'server_busy'),
     },
   }),
   head: describe({

@@ -53,6 +53,13 @@ const SCHEMA = describe({
   params: ID_PARAM,
   response: {
     200: json('The fetches.', { $ref: 'Fetches#' }, NO_STORE),
-    ...refusals('Error', ...ENTRY_REFUSALS, 'image_not_found', 'image_expired', 'store_unavailable'),
+    ...refusals(
+      'Error',
+      ...ENTRY_REFUSALS,
+      'image_not_found',
+      'image_expired',
+      'server_busy',
+      'store_unavailable',
+    ),
   },
 })

@@ -1,10 +1,10 @@
-import { PassThrough, pipeline, type Readable } from 'node:stream'
+import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest, onRequestAsyncHookHandler } from 'fastify'
 import { whileClientWaits } from '../connection.ts'
 import { problem } from '../errors.ts'
 import { FORMATS } from '../formats.ts'
 import { type ImageName, imageId, isExpired } from '../name.ts'
-import { encoded, encodedSize } from '../vision/base64-encoder.ts'
+import { ENCODED_PIECE, encoded, encodedSize } from '../vision/base64-encoder.ts'
 import { explainCompatibility } from '../vision/compatibility.ts'
 import type { Deps } from './deps.ts'
 import {
@@ -80,13 +80,14 @@ function sendDataUrl(
     .headers({ 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' })
     .header('content-length', before.length + encodedSize(size) + end.length)
   if (body === undefined) return reply.send('')
-  async function* between(pieces: AsyncIterable<Buffer>): AsyncGenerator<string> {
+  async function* text(image: Readable): AsyncGenerator<string> {
     yield before
-    yield* encoded(pieces)
+    yield* encoded(image)
     yield end
   }
-  // Whichever of them ends, ends the other: a client that leaves, or a store that fails.
-  return reply.send(pipeline(body, between, new PassThrough(), () => {}))
+  const stream = Readable.from(text(body), { objectMode: false, highWaterMark: ENCODED_PIECE })
+  // A client that leaves before the first piece is read does not end the loop over the image.
+  return reply.send(stream.once('close', () => body.destroy()))
 }
 
 const common = { tags: ['Files'], params: ID_PARAM }
@@ -114,7 +115,7 @@ const SCHEMAS = {
         'With `Accept: text/plain`, the bare data: URL.',
         { ...NO_STORE, ...NO_SNIFFING, 'Content-Length': header('Bytes.', 'integer') },
       ),
-      ...refusals('Error', ...REFUSALS),
+      ...refusals('Error', ...REFUSALS, 'server_busy'),
     },
   }),
 }

@@ -1,5 +1,5 @@
-import { Readable } from 'node:stream'
 import { LRUCache } from 'lru-cache'
+import { copies } from './copies.ts'
 import { type Held, type Opened, type OpenOptions, type Store, StoreError } from './store.ts'
 import { tellingOfDeletes, type Witness } from './witness.ts'
 
@@ -9,8 +9,6 @@ const LARGEST_PART = 1 / 8
 const LOOSE_PART = 1 / 2
 /** Bytes of memory that an entry takes besides those of its image, so that the number of small ones is bounded, too. */
 const ENTRY_BYTES = 1024
-/** Bytes of each chunk for those who want a stream. */
-const CHUNK_BYTES = 64 * 1024
 
 export interface CacheOptions {
   /** Bytes that are held at most. */
@@ -96,8 +94,7 @@ export function cachedStore(store: Store, { size, witness }: CacheOptions): Cach
         if (!entry.isHeld && entry.readers === 0) loose -= entry.bytes.length
       },
       get body() {
-        this.done(true)
-        return Readable.from(copies(bytes))
+        return copies(bytes, () => this.done(true))
       },
     }
   }
@@ -198,10 +195,4 @@ async function readWhole(store: Store, key: string): Promise<Buffer> {
   } else for await (const chunk of opened.body) filled += (chunk as Buffer).copy(whole, filled)
   if (filled !== size) throw new StoreError('the store did not send all of an image')
   return whole
-}
-
-/** A reader's own bytes, as they are asked for. */
-function* copies(bytes: Buffer): Generator<Buffer> {
-  for (let start = 0; start < bytes.length; start += CHUNK_BYTES)
-    yield Buffer.from(bytes.subarray(start, start + CHUNK_BYTES))
 }

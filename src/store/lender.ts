@@ -1,3 +1,5 @@
+import { OutputBudget } from '../core/output-budget.ts'
+
 /** Sizes of the buffers that are lent, in bytes. What needs a larger one is read piece by piece. */
 const SIZES = [64 * 1024, 256 * 1024, 1024 ** 2]
 /** Bytes that are lent at once, at most. */
@@ -14,10 +16,10 @@ export interface Loan {
 }
 
 /**
- * Lends buffers and takes them back: to the garbage collector, each new one counts as memory to be looked through soon, and to read every
- * image into new ones would keep it busy all the time. Undefined if too large a buffer is wanted, or too much is lent.
+ * Buffer pool: lends buffers and takes them back, as reading every image into a new one would keep the garbage collector busy.
+ * What is lent counts in the budget. Undefined if too large a buffer is wanted, or too much is lent.
  */
-export function lender(): (length: number) => Loan | undefined {
+export function lender(budget = new OutputBudget()): (length: number) => Loan | undefined {
   const waiting = SIZES.map((): Buffer[] => [])
   let lent = 0
   let kept = 0
@@ -32,6 +34,7 @@ export function lender(): (length: number) => Loan | undefined {
     if (before !== undefined) kept -= size
     const buffer = before ?? Buffer.allocUnsafeSlow(size)
     lent += size
+    budget.hold(size)
     let isOver = false
     return {
       buffer,
@@ -39,6 +42,7 @@ export function lender(): (length: number) => Loan | undefined {
         if (isOver) return
         isOver = true
         lent -= size
+        budget.release(size)
         if (!reusable || kept + size > MOST_WAITING) return
         ours.push(buffer)
         kept += size

@@ -27,8 +27,13 @@ const TURN = 500
  * `spool` holds the temp files and must be on the same file system. Rejects at once, with what to do, if the folder cannot be
  * used.
  */
-export async function openLocalStore({ root, spool, mayWait = false }: LocalStoreOptions): Promise<Store> {
-  const read = fileReader({ mayWait })
+export async function openLocalStore({
+  root,
+  spool,
+  mayWait = false,
+  budget,
+}: LocalStoreOptions): Promise<Store> {
+  const read = fileReader({ mayWait, budget })
   await mkdir(root, { recursive: true, mode: 0o750 }).catch((error) => {
     throw storeFailure(error, `${root} must be a folder that this user can write`)
   })

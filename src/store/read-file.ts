@@ -2,7 +2,6 @@ import {
   close,
   closeSync,
   constants,
-  createReadStream,
   fstat,
   fstatSync,
   open,
@@ -12,13 +11,14 @@ import {
   type Stats,
 } from 'node:fs'
 import { Readable } from 'node:stream'
+import { OutputBudget } from '../core/output-budget.ts'
+import { FileStream } from '../storage/local/file-stream.ts'
+import { copies } from './copies.ts'
 import { type Loan, lender } from './lender.ts'
-import { bodyFailure, type Opened, StoreError } from './store.ts'
+import { type Opened, StoreError } from './store.ts'
 
 /** Neither through a symbolic link, nor waiting for the other end of a pipe: this store makes neither. */
 const READ_ONLY = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
-/** Bytes of a large file that are read at once. */
-const PIECE = 256 * 1024
 
 /** Bytes that are read while the process waits, at most. */
 const QUICK = 256 * 1024
@@ -37,14 +37,16 @@ export interface FileReaderOptions {
    * it holds up, and then left to other threads for a while: all such waits together take no more than a fiftieth of the time.
    */
   readonly mayWait: boolean
+  /** Counts what is held for readers. */
+  readonly budget?: OutputBudget | undefined
 }
 
 /**
  * Opens files: reads what is small at once, into buffers that are used again, and leaves the rest to a stream. Undefined for what is no
  * file. Rejects as the file system does.
  */
-export function fileReader({ mayWait }: FileReaderOptions): Read {
-  const lend = lender()
+export function fileReader({ mayWait, budget = new OutputBudget() }: FileReaderOptions): Read {
+  const lend = lender(budget)
   let cautiousUntil = mayWait ? 0 : Number.POSITIVE_INFINITY
 
   /** Leaves the disk to other threads for a while, if the process has been held up since then, whatever came of it. */
@@ -70,7 +72,7 @@ export function fileReader({ mayWait }: FileReaderOptions): Read {
       loan = lend(part.length)
       if (loan === undefined) {
         isOurs = false
-        return { size, body: reading(fd, part) }
+        return { size, body: new FileStream({ fd, ...part }, budget) }
       }
       if (!isQuick || part.length > QUICK) await fill(loan.buffer, fd, part)
       else {
@@ -117,19 +119,9 @@ function lentOut(loan: Loan, { size, length }: { size: number; length: number })
     bytes,
     done: loan.end,
     get body() {
-      // The reader's own from now on.
-      loan.end(false)
-      return Readable.from([bytes])
+      return copies(bytes, () => loan.end(true))
     },
   }
-}
-
-/** The bytes of an open file. Another stream behind its own, to put its failures in a store's words, would cost each download time. */
-function reading(fd: number, { start, length }: Part): Readable {
-  const body = createReadStream('', { fd, start, end: start + length - 1, highWaterMark: PIECE })
-  const destroy = body._destroy.bind(body)
-  body._destroy = (error, done) => destroy(bodyFailure(error), done)
-  return body
 }
 
 // Not those of `node:fs/promises`, whose handles cost a small read a third of its time.

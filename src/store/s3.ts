@@ -1,5 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { GetObjectCommand, HeadBucketCommand, HeadObjectCommand } from '@aws-sdk/client-s3'
+import { OutputBudget } from '../core/output-budget.ts'
+import { ObjectStream } from '../storage/s3/object-stream.ts'
 import { abortable } from './abortable.ts'
 import { arriving } from './s3/body.ts'
 import { type Abilities, type Bucket, keepsVersions, openBucket } from './s3/bucket.ts'
@@ -10,11 +12,11 @@ import { failureOf } from './s3/failures.ts'
 import { type Backstop, setBackstop } from './s3/lifecycle.ts'
 import { lister } from './s3/list.ts'
 import { type ObjectHeaders, putter } from './s3/put.ts'
-import { ObjectNotFound, type Store, StoreError } from './store.ts'
+import { ObjectNotFound, type OpenOptions, type Store, StoreError } from './store.ts'
 
 /** Connections for calls that end by themselves. */
 const CALLS = 64
-/** Connections for downloads. Each lasts as long as its reader takes, so they must not hold up the calls. */
+/** Connections for downloads. Each lasts as long as its reader takes, so they must not hold up the calls. Above half, a reader that stalls loses its own. */
 const DOWNLOADS = 256
 /** Milliseconds for readiness: whoever asks has little patience. */
 const CHECK_LIMIT = 5000
@@ -32,6 +34,8 @@ export interface S3StoreOptions extends S3Connection {
   readonly headersOf: (key: string) => ObjectHeaders
   /** Told what an operator may want to know or change. */
   readonly onNote: (note: string) => void
+  /** Counts what is held for readers. */
+  readonly budget?: OutputBudget | undefined
 }
 
 /**
@@ -40,7 +44,7 @@ export interface S3StoreOptions extends S3Connection {
  * Rejects at once, with what to do, if the bucket cannot be used.
  */
 export async function openS3Store(options: S3StoreOptions): Promise<Store> {
-  const { prefix, headersOf, onNote } = options
+  const { prefix, headersOf, onNote, budget = new OutputBudget() } = options
   const limit = options.timeout * 1000
   // A silent attempt leaves time for another.
   const client = s3Client(options, { maxSockets: CALLS, silence: limit / 2 })
@@ -61,6 +65,37 @@ export async function openS3Store(options: S3StoreOptions): Promise<Store> {
     throw error
   })
   const { put, close: closePut } = putter({ bucket, abilities, limit, headersOf })
+
+  /** Downloads that have a connection, or wait for one. */
+  let downloading = 0
+
+  /** Begins one download; `size` is the whole object's. */
+  async function download(key: string, range: OpenOptions['range'], signal: AbortSignal | undefined) {
+    const Range = range && `bytes=${range.start}-${range.end}`
+    const get = (abortSignal: AbortSignal) =>
+      downloads.send(new GetObjectCommand({ ...object(key), Range }), { abortSignal }).catch((error) => {
+        throw failureOf(error).code === 'NoSuchKey' ? new ObjectNotFound(key) : error
+      })
+    downloading += 1
+    try {
+      const answer = await call('read an image', get, { limit, signal })
+      const body = answer.Body as unknown as IncomingMessage
+      const size = Number(range ? answer.ContentRange?.split('/')[1] : answer.ContentLength)
+      if (Number.isNaN(size)) {
+        body.destroy()
+        throw unsized()
+      }
+      downloading += 1
+      return {
+        size,
+        body: arriving(body, limit).once('close', () => {
+          downloading -= 1
+        }),
+      }
+    } finally {
+      downloading -= 1
+    }
+  }
 
   return {
     digest: 'md5',
@@ -85,19 +120,16 @@ export async function openS3Store(options: S3StoreOptions): Promise<Store> {
 
     async open(key, { range, signal } = {}) {
       signal?.throwIfAborted()
-      const Range = range && `bytes=${range.start}-${range.end}`
-      const get = (abortSignal: AbortSignal) =>
-        downloads.send(new GetObjectCommand({ ...object(key), Range }), { abortSignal }).catch((error) => {
-          throw failureOf(error).code === 'NoSuchKey' ? new ObjectNotFound(key) : error
-        })
-      const answer = await call('read an image', get, { limit, signal })
-      const body = answer.Body as unknown as IncomingMessage
-      const size = Number(range ? answer.ContentRange?.split('/')[1] : answer.ContentLength)
-      if (Number.isNaN(size)) {
-        body.destroy()
-        throw unsized()
-      }
-      return { size, body: abortable(arriving(body, limit), signal) }
+      const { size, body } = await download(key, range, signal)
+      const { start, end } = range ?? { start: 0, end: size - 1 }
+      const stream = new ObjectStream({
+        first: body,
+        length: end - start + 1,
+        reopen: async (from) => (await download(key, { start: start + from, end }, signal)).body,
+        isCrowded: () => downloading > DOWNLOADS / 2,
+        budget,
+      })
+      return { size, body: abortable(stream, signal) }
     },
 
     ...deleter({ bucket, limit, onNote }),

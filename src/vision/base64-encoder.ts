@@ -1,6 +1,9 @@
 /** Bytes that are encoded at a time: few enough for the text to be soon gone from memory. A multiple of three. */
 const PIECE = 24 * 1024
 
+/** Characters of each piece of text. */
+export const ENCODED_PIECE = (PIECE / 3) * 4
+
 /** Characters that bytes have in base64, padding included. */
 export function encodedSize(bytes: number): number {
   return Math.ceil(bytes / 3) * 4

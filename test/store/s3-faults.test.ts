@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import type { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { openS3Store } from '../../src/store/s3.ts'
@@ -487,5 +488,44 @@ describe('a start', () => {
       await (await open()).close()
       expect(notes).toEqual([])
     })
+  })
+})
+
+describe('readers that stall', () => {
+  const large = bytesOf(1024 ** 2)
+  const key = aKey()
+  const openStalled = async () => {
+    const { body } = await store.open(key)
+    // A reader that takes one piece.
+    await new Promise((resolve) => body.once('readable', resolve))
+    body.read()
+    return body
+  }
+
+  test('keep nobody else from an image, however many they are, and get theirs whole when they go on', async () => {
+    s3.objects.set(`images/${key}`, { bytes: large, headers: {} })
+    store = await open({ timeout: 20 })
+    // As many as there are connections.
+    const stalled = await Promise.all(Array.from({ length: 256 }, openStalled))
+    expect((await buffer((await store.open(key)).body)).equals(large)).toBe(true)
+    const rest = await buffer(stalled[0] as Readable)
+    expect(rest.equals(large.subarray(large.length - rest.length))).toBe(true)
+    for (const body of stalled) body.destroy()
+  })
+
+  test('keep their connection where there are others', async () => {
+    s3.objects.set(`images/${key}`, { bytes: large, headers: {} })
+    const body = await openStalled()
+    // Longer than one may stall where there are many.
+    await new Promise((resolve) => setTimeout(resolve, 3500))
+    await buffer(body)
+    expect(counts()).toMatchObject({ GetObject: 1 })
+  })
+
+  test('leave their connection to the next once they have read to the end', async () => {
+    s3.objects.set(`images/${key}`, { bytes: large, headers: {} })
+    const before = s3.connections
+    for (let time = 0; time < 5; time += 1) await buffer((await store.open(key)).body)
+    expect(s3.connections - before).toBeLessThan(3)
   })
 })

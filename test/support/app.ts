@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { pino } from 'pino'
 import { buildApp } from '../../src/app.ts'
 import { type Config, loadConfig } from '../../src/config.ts'
+import { openOutputBudget } from '../../src/core/output-budget.ts'
 import type { Network } from '../../src/intake/remote/network.ts'
 import { openKeyring } from '../../src/keys.ts'
 import { openReceipts } from '../../src/open-receipts.ts'
@@ -66,7 +67,8 @@ export async function startApp({
     ...env,
   })
   const spool = await openSpool({ dir: join(dir, 'tmp'), minFree: config.minFreeSpace, maxAge: 3600 })
-  const opened = await openStore({ config, spool, onNote: () => {} })
+  const budget = openOutputBudget(config)
+  const opened = await openStore({ config, spool, budget, onNote: () => {} })
   const store = withCache(wrap ? wrap(opened) : opened, config)
   const area = await openIncomingArea({ config, spool, onNote: () => {} })
   const usage = await openUsage(config)
@@ -75,6 +77,7 @@ export async function startApp({
   const app = await buildApp({
     config,
     store,
+    budget,
     area,
     spool,
     usage,

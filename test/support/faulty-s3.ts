@@ -56,6 +56,8 @@ export interface FaultyS3 extends AsyncDisposable {
   late: number
   /** Lifecycle rules as XML, if any are set. */
   lifecycle: string | undefined
+  /** Connections that it has taken, in all. */
+  readonly connections: number
   /** The operations asked for, in order. */
   readonly asked: Operation[]
   /** Makes requests fail, the next `times` of them. */
@@ -209,12 +211,19 @@ export async function startFaultyS3({
     return { status: 206, bytes: part, headers: { ...headers, etag, 'content-range': contentRange } }
   }
 
+  let connections = 0
+  server.on('connection', () => {
+    connections += 1
+  })
   server.listen(0, '127.0.0.1')
   await new Promise((resolve) => server.once('listening', resolve))
   return {
     endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     objects,
     asked,
+    get connections() {
+      return connections
+    },
     get late() {
       return state.late
     },

@@ -77,6 +77,7 @@ test('nothing needs to be set', () => {
     corsOrigin: undefined,
     uploadTimeout: 300,
     minUploadRate: 1024,
+    minReadRate: 1024,
     idleTimeout: 30,
     stopTimeout: 20,
     metricsAddress: undefined,
@@ -138,6 +139,8 @@ describe('quantities', () => {
     ['CACHE_SIZE', '1GB', { cacheSize: 1024 ** 3 }],
     ['MIN_UPLOAD_RATE', '0', { minUploadRate: 0 }],
     ['MIN_UPLOAD_RATE', '1MB', { minUploadRate: 1_048_576 }],
+    ['MIN_READ_RATE', '0', { minReadRate: 0 }],
+    ['MIN_READ_RATE', '1MB', { minReadRate: 1_048_576 }],
     ['UPLOAD_TIMEOUT', '2H', { uploadTimeout: 7200 }],
   ])('%s can be %s', (name, text, expected) => {
     expect(loadConfig({ [name]: text })).toMatchObject(expected)

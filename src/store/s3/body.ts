@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
-import { PassThrough, pipeline, type Readable, Transform } from 'node:stream'
-import { bodyFailure, type StagedBytes, StoreError, storeFailure } from '../store.ts'
+import { pipeline, type Readable, Transform } from 'node:stream'
+import { type StagedBytes, StoreError, storeFailure } from '../store.ts'
 
 /**
  * The staged bytes as the body of one attempt, to be destroyed afterwards. A stream of them fails, with a `StoreError`, unless it is as long
@@ -53,8 +53,6 @@ export function arriving(body: IncomingMessage, silence: number): Readable {
   }
   socket.on('timeout', look)
   socket.setTimeout(silence)
-  // A response of Node does not destroy itself when a loop over it is left. The agent ends the time of a socket it takes back.
-  const destroy = (error: Error | null, done: (error?: Error | null) => void) => done(bodyFailure(error))
-  const arrived = new PassThrough({ highWaterMark: 256 * 1024, destroy })
-  return pipeline(body, arrived, () => socket.off('timeout', look))
+  // The agent ends the time of a socket it takes back.
+  return body.once('close', () => socket.off('timeout', look))
 }
