@@ -2,16 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { Redis } from 'ioredis'
 import { closeRedis, connectRedis } from '../redis-connection.ts'
 import { SCRIPTS, type ScriptCommands } from './redis-scripts.ts'
-import {
-  exceeded,
-  type HeldBytes,
-  type KeyState,
-  lastFree,
-  type Slot,
-  slotEnd,
-  slotWidth,
-  usageOf,
-} from './slots.ts'
+import { exceeded, type Hold, type KeyState, type Slot, timesOf, usageOf } from './slots.ts'
 import type { Usage } from './usage.ts'
 
 export interface RedisUsageOptions {
@@ -39,29 +30,39 @@ interface Context {
 }
 
 function usageIn(redis: Redis & ScriptCommands, { prefix, attempt }: Context): Usage {
-  const hashOf = (key: string) => `${prefix}usage:${key}`
+  // The 2 is that of the layout: counts of an older one are not read, and go by themselves.
+  const sumsOf = (key: string) => `${prefix}usage:2:{${key}}`
+  const namesOf = ({ key, id }: { key: string; id: string }) => [sumsOf(key), `${sumsOf(key)}:${id}`] as const
 
   return {
     reserve: (request) =>
       attempt(async () => {
-        const { key, bytes, limit, window, hold, now } = request
-        const id = randomUUID()
-        const holdMs = Math.ceil(hold * 1000)
-        const held = `${bytes} ${slotEnd(now, window)} ${now + holdMs}`
-        const keep = Math.max(Math.ceil(window * 1000) + slotWidth(window), holdMs)
-        const times = [now, lastFree(now, window), keep]
-        const reply = await redis.layoverReserve(hashOf(key), `r${id}`, held, bytes, limit, ...times)
+        const { key, bytes, limit, window, now, id = randomUUID() } = request
+        const { slot, hold, until } = timesOf(request)
+        const bucket = `h${hold.expires}:${hold.ends}`
+        const about = [
+          id,
+          bytes,
+          slot,
+          bucket,
+          hold.expires,
+          until - now,
+          limit,
+          now,
+          Math.ceil(window * 1000),
+        ]
+        const reply = await redis.layoverReserve(...namesOf({ key, id }), ...about)
         if (reply === 1) return { granted: true, key, id, bytes }
         return exceeded(stateOf(reply), request)
       }),
 
-    settle: ({ key, id }) => attempt(async () => void (await redis.layoverSettle(hashOf(key), `r${id}`))),
+    settle: (one) => attempt(async () => void (await redis.layoverClose(...namesOf(one), 'used'))),
 
-    release: ({ key, id }) => attempt(async () => void (await redis.hdel(hashOf(key), `r${id}`))),
+    release: (one) => attempt(async () => void (await redis.layoverClose(...namesOf(one), 'unused'))),
 
     read: ({ key, window, now }) =>
       attempt(async () => {
-        const entries = await redis.hgetall(hashOf(key))
+        const entries = await redis.hgetall(sumsOf(key))
         return usageOf(stateOf(Object.entries(entries).flat()), { window, now })
       }),
 
@@ -79,14 +80,16 @@ function usageIn(redis: Redis & ScriptCommands, { prefix, attempt }: Context): U
   }
 }
 
-/** The hash of a key, as fields and values in turn. */
+/** The sums of a key, as fields and values in turn. */
 function stateOf(entries: readonly string[]): KeyState {
   const slots: Slot[] = []
-  const held: HeldBytes[] = []
+  const held: Hold[] = []
   for (let i = 0; i < entries.length; i += 2) {
-    const [bytes = 0, ends, expires = 0] = (entries[i + 1] ?? '').split(' ').map(Number)
-    if (ends === undefined) slots.push({ ends: Number(entries[i]), bytes })
-    else held.push({ bytes, ends, expires })
+    const [field = '', value = ''] = [entries[i], entries[i + 1]]
+    const [, expires, ends] = /^h(\d+):(\d+)$/.exec(field) ?? []
+    const bytes = Number.parseInt(value, 10)
+    if (expires !== undefined) held.push({ expires: Number(expires), ends: Number(ends), bytes })
+    else if (/^\d+$/.test(field)) slots.push({ ends: Number(field), bytes })
   }
   return { slots, held }
 }

@@ -11,23 +11,29 @@ export interface Slot {
   readonly bytes: number
 }
 
-/** A reservation that is neither settled nor released. */
-export interface HeldBytes {
-  readonly bytes: number
-  /** The end of the slot in which it counts once it is settled. */
-  readonly ends: number
-  /** Unix ms from which on it no longer counts. */
+/**
+ * A bucket of open reservations (neither settled nor released), added up by the time at which their holds end, as uploads
+ * are in slots. Its sum is exact: whoever settles or releases a reservation takes its bytes out again.
+ */
+export interface Hold {
+  /** Unix ms from which on none of them counts. */
   readonly expires: number
+  /** None of them is in a slot that ends later, in Unix ms. */
+  readonly ends: number
+  readonly bytes: number
 }
 
 /** All that is kept of a key. */
 export interface KeyState {
   readonly slots: readonly Slot[]
-  readonly held: readonly HeldBytes[]
+  readonly held: readonly Hold[]
 }
 
 /** Five minutes of a day: as fine as a client that waits for quota can notice, as few as can be added up on every upload. */
 const SLOTS_IN_WINDOW = 288
+
+/** A minute of an hour: as late as room may be free again that nobody gives back, as few as can be added up every time. */
+const BUCKETS_IN_HOLD = 60
 
 /** Length of the slots of a window (seconds), in ms. */
 export function slotWidth(window: number): number {
@@ -45,6 +51,27 @@ export function lastFree(now: number, window: number): number {
   return now - Math.ceil(window * 1000)
 }
 
+/** What is kept of a reservation; times in Unix ms. */
+export interface Times {
+  /** The end of the slot in which it counts once it is settled. */
+  readonly slot: number
+  /** Its bucket. */
+  readonly hold: Omit<Hold, 'bytes'>
+  /** From when on nobody needs to know of it, as it counts neither settled nor unsettled. */
+  readonly until: number
+}
+
+/** The bucket of a reservation ends with its hold, rounded up: so never early, and less than 1/60 of the hold late (or a second). */
+export function timesOf({ window, hold, now }: Pick<ReserveRequest, 'window' | 'hold' | 'now'>): Times {
+  const length = Math.ceil(hold * 1000)
+  const width = Math.max(1, Math.ceil(hold / BUCKETS_IN_HOLD)) * 1000
+  const expires = Math.ceil((now + length) / width) * width
+  const slot = slotEnd(now, window)
+  // What all of a bucket have in common, so that they are one: the slot of the last that can be in it.
+  const ends = slotEnd(expires - length, window)
+  return { slot, hold: { expires, ends }, until: Math.max(expires, slot + Math.ceil(window * 1000)) }
+}
+
 /** What counts at `now`, for a window in seconds. */
 export function usageOf(state: KeyState, { window, now }: { window: number; now: number }): KeyUsage {
   const { slots, held } = countedOf(state, { window, now })
@@ -58,16 +85,20 @@ export function usageOf(state: KeyState, { window, now }: { window: number; now:
 export function exceeded(state: KeyState, { bytes, limit, window, now }: ReserveRequest): Exceeded {
   const { slots, held } = countedOf(state, { window, now })
   const [used, reserved] = [sum(slots), sum(held)]
+  const length = Math.ceil(window * 1000)
+  const freed = [
+    ...slots.map(({ ends, bytes }) => ({ bytes, at: ends + length })),
+    ...held.map(({ ends, expires, bytes }) => ({ bytes, at: Math.max(ends + length, expires) })),
+  ].sort((a, b) => a.at - b.at)
   let over = used + reserved + bytes - limit
-  let ends = lastFree(now, window)
-  if (bytes > limit) ends = now
-  else
-    for (const entry of [...slots, ...held].sort((a, b) => a.ends - b.ends)) {
+  let at = bytes > limit ? now + length : now
+  if (bytes <= limit)
+    for (const entry of freed) {
       if (over <= 0) break
       over -= entry.bytes
-      ends = entry.ends
+      at = entry.at
     }
-  const retryAfter = Math.max(1, Math.ceil((ends - lastFree(now, window)) / 1000))
+  const retryAfter = Math.max(1, Math.ceil((at - now) / 1000))
   return { granted: false, used, reserved, limit, retryAfter }
 }
 

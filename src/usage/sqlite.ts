@@ -2,25 +2,57 @@ import { randomUUID } from 'node:crypto'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { immediately, makePrivate } from '../sqlite-file.ts'
-import { exceeded, type HeldBytes, lastFree, type Slot, slotEnd, usageOf } from './slots.ts'
+import { exceeded, type Hold, lastFree, type Slot, timesOf, usageOf } from './slots.ts'
 import { type Usage, UsageError } from './usage.ts'
 
 /** SQLite's code for a file that another process has locked. */
 const SQLITE_BUSY = 5
 
 /** Written to the file as `user_version`. */
-const SCHEMA_VERSION = 1
+const SCHEMA_VERSION = 2
+
+/**
+ * `holds` has the sums of open reservations, so that no call adds up `reservations`, in which each is found by its id alone.
+ * AUTOINCREMENT, as a reservation whose bucket is gone must not take its bytes out of a later one.
+ */
+const RESERVATIONS = `
+  CREATE TABLE holds (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, expires INTEGER NOT NULL, ends INTEGER NOT NULL,
+    bytes INTEGER NOT NULL, UNIQUE (key, expires, ends)
+  ) STRICT;
+  CREATE TABLE reservations (
+    id TEXT PRIMARY KEY, key TEXT NOT NULL, bytes INTEGER NOT NULL, slot INTEGER NOT NULL, hold INTEGER NOT NULL,
+    until INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX reservations_by_end ON reservations (until);
+  PRAGMA user_version = ${SCHEMA_VERSION};
+`
 
 const SCHEMA = `
   CREATE TABLE slots (key TEXT, ends INTEGER, bytes INTEGER NOT NULL, PRIMARY KEY (key, ends)) STRICT, WITHOUT ROWID;
-  CREATE TABLE reservations (
-    id TEXT PRIMARY KEY, key TEXT NOT NULL, bytes INTEGER NOT NULL, ends INTEGER NOT NULL, expires INTEGER NOT NULL
-  ) STRICT, WITHOUT ROWID;
-  CREATE INDEX reservations_by_key ON reservations (key, expires);
   CREATE TABLE counters (name TEXT, ends INTEGER, count INTEGER NOT NULL, PRIMARY KEY (name, ends)) STRICT, WITHOUT ROWID;
   CREATE INDEX counters_by_end ON counters (ends);
-  PRAGMA user_version = ${SCHEMA_VERSION};
+  ${RESERVATIONS}
 `
+
+/**
+ * Version 1 had no `holds`, and added up `reservations` each time. Their holds end with their minute, and they can be settled
+ * for a month, as neither the hold nor the window is known here.
+ */
+const FROM_VERSION_1 = `
+  ALTER TABLE reservations RENAME TO version_1;
+  ${RESERVATIONS}
+  INSERT INTO holds (key, expires, ends, bytes)
+    SELECT key, (expires + 59999) / 60000 * 60000 AS minute, max(ends), sum(bytes) FROM version_1 GROUP BY key, minute;
+  INSERT INTO reservations (id, key, bytes, slot, hold, until)
+    SELECT old.id, old.key, old.bytes, old.ends, holds.id, max(old.expires, old.ends) + 31 * 86400000
+    FROM version_1 AS old JOIN holds
+      ON holds.key = old.key AND holds.expires = (old.expires + 59999) / 60000 * 60000;
+  DROP TABLE version_1;
+`
+
+/** Reservations that a call forgets at most, of those that nobody needs any more: more than it adds, so none are left behind. */
+const FORGOTTEN_AT_ONCE = 16
 
 /**
  * ms for which a call waits at a stretch until other processes are done. The whole process stands still meanwhile, so it is short; one
@@ -61,6 +93,7 @@ function prepareFile(db: DatabaseSync): void {
     const version = Number(db.prepare('PRAGMA user_version').get()?.user_version)
     if (version > SCHEMA_VERSION) throw new UsageError(`it was made by a newer version (${version})`)
     if (version === 0) db.exec(SCHEMA)
+    if (version === 1) db.exec(FROM_VERSION_1)
   })
 }
 
@@ -83,30 +116,37 @@ function usageIn(db: DatabaseSync, path: string): Usage {
   function stateOf(key: string) {
     // Their columns are those of the two types.
     const slots = statements.slotsOf.all(key) as unknown as Slot[]
-    return { slots, held: statements.heldOf.all(key) as unknown as HeldBytes[] }
+    return { slots, held: statements.heldOf.all(key) as unknown as Hold[] }
   }
 
   return {
     reserve: (request) =>
       attempt(() => {
-        const { key, bytes, limit, window, hold, now } = request
+        const { key, bytes, limit, window, now, id = randomUUID() } = request
         const free = lastFree(now, window)
+        statements.forget.run(now)
         statements.dropSlots.run(key, free)
-        statements.dropHeld.run(key, now, free)
-        const counted = Number(statements.sum.get(key, free, key, now)?.counted)
+        statements.dropHolds.run(key, now)
+        const counted = Number(statements.sum.get(key, key)?.counted)
         if (counted + bytes > limit) return exceeded(stateOf(key), request)
-        const id = randomUUID()
-        statements.hold.run(id, key, bytes, slotEnd(now, window), now + Math.ceil(hold * 1000))
+        const { slot, hold, until } = timesOf(request)
+        const bucket = Number(statements.hold.get(key, hold.expires, hold.ends, bytes)?.id)
+        statements.keep.run(id, key, bytes, slot, bucket, until)
         return { granted: true, key, id, bytes }
       }),
 
     settle: ({ id }) =>
       attempt(() => {
         statements.fill.run(id)
+        statements.unhold.run(id)
         statements.drop.run(id)
       }),
 
-    release: ({ id }) => attempt(() => void statements.drop.run(id)),
+    release: ({ id }) =>
+      attempt(() => {
+        statements.unhold.run(id)
+        statements.drop.run(id)
+      }),
 
     read: ({ key, window, now }) => attempt(() => usageOf(stateOf(key), { window, now })),
 
@@ -118,7 +158,7 @@ function usageIn(db: DatabaseSync, path: string): Usage {
         return { count: Number(statements.count.get(name, ends)?.count), endsIn: ends - now }
       }),
 
-    check: () => attempt(() => void statements.sum.get('', 0, '', 0)),
+    check: () => attempt(() => void statements.sum.get('', '')),
 
     async close() {
       if (db.isOpen) db.close()
@@ -128,21 +168,35 @@ function usageIn(db: DatabaseSync, path: string): Usage {
 
 function prepareStatements(db: DatabaseSync) {
   return {
-    dropSlots: db.prepare('DELETE FROM slots WHERE key = ? AND ends <= ?'),
-    // Not all whose hold is over: they may yet be settled, and count for as long as others of their time.
-    dropHeld: db.prepare('DELETE FROM reservations WHERE key = ? AND expires <= ? AND ends <= ?'),
-    sum: db.prepare(
-      `SELECT (SELECT coalesce(sum(bytes), 0) FROM slots WHERE key = ? AND ends > ?)
-            + (SELECT coalesce(sum(bytes), 0) FROM reservations WHERE key = ? AND expires > ?) AS counted`,
+    forget: db.prepare(
+      `DELETE FROM reservations
+       WHERE id IN (SELECT id FROM reservations WHERE until <= ? ORDER BY until LIMIT ${FORGOTTEN_AT_ONCE})`,
     ),
-    hold: db.prepare('INSERT INTO reservations (id, key, bytes, ends, expires) VALUES (?, ?, ?, ?, ?)'),
+    dropSlots: db.prepare('DELETE FROM slots WHERE key = ? AND ends <= ?'),
+    // But not its reservations: they may yet be settled, and count for as long as others of their time.
+    dropHolds: db.prepare('DELETE FROM holds WHERE key = ? AND expires <= ?'),
+    sum: db.prepare(
+      `SELECT (SELECT coalesce(sum(bytes), 0) FROM slots WHERE key = ?)
+            + (SELECT coalesce(sum(bytes), 0) FROM holds WHERE key = ?) AS counted`,
+    ),
+    hold: db.prepare(
+      `INSERT INTO holds (key, expires, ends, bytes) VALUES (?, ?, ?, ?)
+       ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes RETURNING id`,
+    ),
+    keep: db.prepare(
+      'INSERT INTO reservations (id, key, bytes, slot, hold, until) VALUES (?, ?, ?, ?, ?, ?)',
+    ),
     fill: db.prepare(
-      `INSERT INTO slots (key, ends, bytes) SELECT key, ends, bytes FROM reservations WHERE id = ?
+      `INSERT INTO slots (key, ends, bytes) SELECT key, slot, bytes FROM reservations WHERE id = ?
        ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes`,
+    ),
+    unhold: db.prepare(
+      `UPDATE holds SET bytes = holds.bytes - open.bytes FROM reservations AS open
+       WHERE open.id = ? AND holds.id = open.hold`,
     ),
     drop: db.prepare('DELETE FROM reservations WHERE id = ?'),
     slotsOf: db.prepare('SELECT ends, bytes FROM slots WHERE key = ?'),
-    heldOf: db.prepare('SELECT ends, bytes, expires FROM reservations WHERE key = ?'),
+    heldOf: db.prepare('SELECT expires, ends, bytes FROM holds WHERE key = ?'),
     dropCounters: db.prepare('DELETE FROM counters WHERE ends <= ?'),
     count: db.prepare(
       `INSERT INTO counters (name, ends, count) VALUES (?, ?, 1)

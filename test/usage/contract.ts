@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { type Reservation, type Usage, UsageError } from '../../src/usage/usage.ts'
+import { type Reservation, type ReserveRequest, type Usage, UsageError } from '../../src/usage/usage.ts'
 import { usageModel } from './model.ts'
 
 /** One kind of usage, as the suite needs it. Everything is made anew for each test. */
@@ -18,7 +18,9 @@ const SLOT = 300
 const NOON = Date.UTC(2027, 0, 1, 12)
 const LIMIT = 200 * MB
 
-const request = { key: 'anna', bytes: 10 * MB, limit: LIMIT, window: 24 * HOUR, hold: 60, now: NOON }
+const request: ReserveRequest = {
+  ...{ key: 'anna', bytes: 10 * MB, limit: LIMIT, window: 24 * HOUR, hold: 60, now: NOON },
+}
 
 /** The contract of `src/usage/usage.ts` as tests, which both kinds pass. */
 export function usageContract(name: string, open: () => Promise<Harness>): void {
@@ -33,17 +35,17 @@ export function usageContract(name: string, open: () => Promise<Harness>): void 
     afterEach(() => harness.close())
 
     /** Reserves, and says what came of it in bytes. */
-    async function reserve(changes: Partial<typeof request> = {}, by = usage): Promise<Reservation> {
+    async function reserve(changes: Partial<ReserveRequest> = {}, by = usage): Promise<Reservation> {
       const answer = await by.reserve({ ...request, ...changes })
       if (!answer.granted) throw new Error(`refused: ${JSON.stringify(answer)}`)
       return answer
     }
 
-    async function use(changes: Partial<typeof request> = {}) {
+    async function use(changes: Partial<ReserveRequest> = {}) {
       await usage.settle(await reserve(changes))
     }
 
-    async function left(changes: Partial<typeof request> = {}): Promise<number> {
+    async function left(changes: Partial<ReserveRequest> = {}): Promise<number> {
       const { key, window, now } = { ...request, ...changes }
       const { used, reserved } = await usage.read({ key, window, now })
       return LIMIT - used - reserved
@@ -143,6 +145,16 @@ export function usageContract(name: string, open: () => Promise<Harness>): void 
       })
     })
 
+    test('a reservation can have an id of its own, by which anybody settles or releases it', async () => {
+      const [kept, given] = [await reserve({ id: 'one' }), await reserve({ id: 'another' })]
+      expect(kept.id).toBe('one')
+      const other = await harness.open()
+      await other.release({ granted: true, key: 'anna', id: 'another', bytes: 0 })
+      await other.settle({ granted: true, key: 'anna', id: 'one', bytes: 0 })
+      await usage.settle(given)
+      expect(await usage.read(request)).toMatchObject({ used: 10 * MB, reserved: 0 })
+    })
+
     describe('a reservation that nobody settles', () => {
       test('counts until its hold is over', async () => {
         await reserve({ bytes: LIMIT })
@@ -173,7 +185,41 @@ export function usageContract(name: string, open: () => Promise<Harness>): void 
         await reserve({ bytes: LIMIT, window: 1, hold: 100 })
         const answer = await usage.reserve({ ...request, window: 1, now: seconds(99) })
         expect(answer).toMatchObject({ granted: false, used: 0, reserved: LIMIT, retryAfter: 1 })
+        const early = await usage.reserve({ ...request, window: 1, now: seconds(10) })
+        expect(early).toMatchObject({ granted: false, retryAfter: 90 })
         await reserve({ bytes: LIMIT, window: 1, now: seconds(100) })
+      })
+
+      test('counts less than a sixtieth of its hold, or a second, longer than that', async () => {
+        await reserve({ bytes: LIMIT, hold: HOUR, now: NOON + 1 })
+        const early = await usage.reserve({ ...request, hold: HOUR, now: seconds(HOUR + 60) - 1 })
+        expect(early).toMatchObject({ granted: false, reserved: LIMIT })
+        await reserve({ bytes: LIMIT, now: seconds(HOUR + 60) })
+      })
+
+      test('takes nothing out of the sum of a later one whose hold ends with it', async () => {
+        const late = await reserve({ bytes: LIMIT })
+        // A clock that is ahead: nobody needs to wait for it any more.
+        await reserve({ key: 'anna', bytes: 1, now: seconds(60), hold: 1 })
+        // And right again.
+        const later = await reserve({ bytes: LIMIT - 1 })
+        await usage.release(late)
+        expect(await left()).toBe(0)
+        await usage.release(later)
+        expect(await left()).toBe(LIMIT - 1)
+      })
+
+      test('of many ends with its own hold, and the sum is right at each moment', async () => {
+        const starts = Array.from({ length: 500 }, (_, i) => NOON + 80 * i)
+        for (const now of starts) await reserve({ bytes: 1, now })
+        for (let now = seconds(50); now <= seconds(101); now += 1000) {
+          const counted = starts.filter((start) => Math.ceil(start / 1000) * 1000 + 60_000 > now).length
+          expect(await left({ now })).toBe(LIMIT - counted)
+          expect(await usage.reserve({ ...request, bytes: LIMIT - counted + 1, now })).toMatchObject({
+            granted: false,
+          })
+          await usage.release(await reserve({ bytes: LIMIT - counted, now }))
+        }
       })
     })
 
