@@ -49,6 +49,7 @@ const variables = z.object({
   LIFETIME: z.string().default('72h').transform(lifetime),
   MAX_LIFETIME: z.string().transform(lifetime).optional(),
   PRESIGN_LIFETIME: z.string().default('15m').transform(orOff(linkLifetime)),
+  MAX_OPEN_LINKS: z.string().default('1000').transform(count),
   SWEEP_INTERVAL: z.string().default('60s').transform(orOff(timer)),
   STORE: z.enum(['local', 's3', 'memory']).default('local'),
   S3_ENDPOINT: z.string().transform(publicUrl).optional(),
@@ -252,6 +253,8 @@ function toConfig(values: Values) {
     maxLifetime: values.MAX_LIFETIME ?? values.LIFETIME,
     /** Seconds for which a link to upload to works; 0 for no such links. */
     presignLifetime: values.PRESIGN_LIFETIME,
+    /** Links of a key that may be open at once; 0 for any number. */
+    maxOpenLinks: values.MAX_OPEN_LINKS,
     sweepInterval: values.SWEEP_INTERVAL,
     store: values.STORE,
     /** What the store is told if it is S3. */

@@ -340,6 +340,12 @@ export const ERRORS = {
       `The quota of this key is ${detail.limit} bytes, of which ${detail.used} are used; this image has ${detail.bytes}. ` +
       `Try again in ${detail.wait} seconds.`,
   ),
+  links_exceeded: entry(
+    429,
+    (detail: { limit: number; wait: number }) =>
+      `This key has ${detail.limit} open upload links, and may have no more. Send the images that they are for, delete ` +
+      `those that you do not need (DELETE /v1/files/uploads/{id}), or try again in ${detail.wait} seconds.`,
+  ),
   file_over_quota: entry(
     413,
     (detail: { bytes: number; limit: number }) =>

@@ -4,6 +4,7 @@ import { problem } from './errors.ts'
 import { FORMATS, type Format } from './formats.ts'
 import { type ImageName, isAnnounced, isExpired, makeName } from './name.ts'
 import { type Arrival, arrivals, withArrivals } from './presign/arrivals.ts'
+import { type OpenLinks, openLinks } from './presign/links.ts'
 import { exists, incomingKey, marksIn } from './presign/marks.ts'
 import { openTicket, sealTicket, type Ticket } from './presign/ticket.ts'
 import { closingTime, holdOf, type Times } from './presign/times.ts'
@@ -11,10 +12,10 @@ import { reserve } from './publish.ts'
 import type { Spool } from './spool.ts'
 import type { Staged } from './stage.ts'
 import { type IncomingArea, ObjectExists, type Store } from './store/store.ts'
-import type { Quota, Usage } from './usage/usage.ts'
+import type { Quota, Reservation, Usage } from './usage/usage.ts'
 
 export interface PresignOptions {
-  readonly config: Pick<Config, keyof Times | 'maxFileSize' | 'maxPixels'>
+  readonly config: Pick<Config, keyof Times | 'maxFileSize' | 'maxPixels' | 'maxOpenLinks'>
   /** Where images are. */
   readonly store: Store
   readonly area: IncomingArea
@@ -41,7 +42,10 @@ export interface Order {
 
 /** Uploads that are agreed on first and sent afterwards, to the store itself where it takes them, else to us. */
 export interface Presign {
-  /** Gives out a name, reserves the quota, and signs a link that takes the image until `deadline`, in Unix seconds. */
+  /**
+   * Gives out a name, reserves the quota, and signs a link that takes the image until `deadline`, in Unix seconds. Rejects with
+   * `links_exceeded` if the key has too many open links, and as `reserve` does.
+   */
   announce(order: Order): Promise<{ name: ImageName; uploadUrl: string; deadline: number }>
 
   /** What a link to ourselves says; undefined if we did not make it. */
@@ -59,8 +63,11 @@ export interface Presign {
    */
   complete(name: ImageName): Promise<void>
 
-  /** Lets a name's link take nothing from now on, and answers whether it would have; an image that came by it is deleted. */
-  revoke(name: ImageName): Promise<boolean>
+  /**
+   * Lets the link of a key's name take nothing from now on, and answers whether it would have; an image that came by it is deleted.
+   * What it holds of the quota stays held, as it may be in the bucket already.
+   */
+  revoke(name: ImageName, keyId: string): Promise<boolean>
 
   /** The images, with those that have been sent but that nobody has looked for so far. What is deleted stays so. */
   readonly store: Store
@@ -69,8 +76,9 @@ export interface Presign {
 export function openPresign(options: PresignOptions): Presign {
   const { config, store, area, admission, usage, spool, secret, now } = options
   const marks = marksIn(area.store, secret)
+  const links = openLinks(options)
   const staging = { spool, digest: store.digest, ...config }
-  const { land, bringIn } = arrivals({ store, incoming: area.store, marks, admission, usage, staging })
+  const { land, bringIn } = arrivals({ store, incoming: area.store, marks, links, admission, usage, staging })
   const isOpen = (name: ImageName) =>
     isAnnounced(name, secret) && !isExpired(name, now()) && now() < closingTime(name, config) * 1000
 
@@ -85,7 +93,7 @@ export function openPresign(options: PresignOptions): Presign {
   }
 
   return {
-    announce: (order) => announce(order, options),
+    announce: (order) => announce(order, links, options),
     ticketOf: (name, text) => (name.presigned ? openTicket(text, name, secret) : undefined),
 
     async refuseUsed(name) {
@@ -104,9 +112,10 @@ export function openPresign(options: PresignOptions): Presign {
       if (!(await arrive(name))) throw problem('upload_missing')
     },
 
-    async revoke(name) {
+    async revoke(name, keyId) {
       const wasOpen = await bar(name)
       if (wasOpen) await store.delete(name.text)
+      if (wasOpen) await links.free(keyId, name)
       return wasOpen
     },
 
@@ -116,6 +125,7 @@ export function openPresign(options: PresignOptions): Presign {
 
 async function announce(
   { keyId, quota, format, size, lifetime }: Order,
+  links: OpenLinks,
   { config, area, usage, secret, now, uploadUrlOf }: PresignOptions,
 ) {
   const time = now()
@@ -123,15 +133,18 @@ async function announce(
   const name = makeName({ created, expires: created + lifetime, format, keyId, secret, presigned: true })
   const deadline = Math.min(created + config.presignLifetime, name.expires)
   const hold = holdOf(config)
-  const reservation = await reserve(size, { usage, quota: { ...quota, hold }, keyId, now: time })
+  await links.take(keyId, name)
+  let reservation: Reservation | undefined
   try {
-    const ticket = sealTicket({ size, deadline, reservation }, name, secret)
+    reservation = await reserve(size, { usage, quota: { ...quota, hold }, keyId, now: time })
+    const ticket = sealTicket({ size, deadline, keyId, reservation }, name, secret)
     const contentType = FORMATS[format].mediaType
     const upload = { key: incomingKey(name, ticket), contentType, size, seconds: deadline - created }
     const uploadUrl = area.sign ? await area.sign(upload) : uploadUrlOf(name, ticket)
     return { name, uploadUrl, deadline }
   } catch (error) {
     if (reservation) await usage.release(reservation).catch(() => {})
+    await links.free(keyId, name)
     throw error
   }
 }

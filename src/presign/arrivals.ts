@@ -5,6 +5,7 @@ import { type ImageName, parseName } from '../name.ts'
 import { type Staged, type StageOptions, stage } from '../stage.ts'
 import { ObjectExists, ObjectNotFound, type Store } from '../store/store.ts'
 import type { Usage } from '../usage/usage.ts'
+import type { OpenLinks } from './links.ts'
 import { exists, type Marks } from './marks.ts'
 import type { Ticket } from './ticket.ts'
 
@@ -14,6 +15,7 @@ export interface ArrivalOptions {
   /** Where what is sent arrives. */
   readonly incoming: Store
   readonly marks: Marks
+  readonly links: Pick<OpenLinks, 'free'>
   /** Each has its place while it is looked at, as any upload has. */
   readonly admission: Pick<Admission, 'take'>
   readonly usage: Usage
@@ -42,7 +44,7 @@ export interface Arrivals {
 }
 
 export function arrivals(options: ArrivalOptions): Arrivals {
-  const { store, incoming, marks, admission, usage, staging } = options
+  const { store, incoming, marks, links, admission, usage, staging } = options
   const looking = new Map<string, Promise<boolean>>()
   const oneAtATime = queues()
 
@@ -54,6 +56,7 @@ export function arrivals(options: ArrivalOptions): Arrivals {
       // First, as what is stored stays; once only, however often this is tried.
       if (ticket.reservation) await usage.settle(ticket.reservation)
       await store.put(name.text, staged, { keep: true })
+      await links.free(ticket.keyId, name)
       // It was deleted, and its link used once more at the same moment.
       if (!(await marks.isBarred(name))) return
       await store.delete(name.text)

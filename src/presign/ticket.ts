@@ -8,6 +8,8 @@ export interface Ticket {
   readonly size: number
   /** Unix seconds from which on nothing may begin to be sent. */
   readonly deadline: number
+  /** Id of the key that asked for it. */
+  readonly keyId: string
   /** What was taken out of the quota for it, if there is one. */
   readonly reservation: Reservation | undefined
 }
@@ -22,11 +24,15 @@ const UUID = /^(.{8})(.{4})(.{4})(.{4})(.{12})$/
  * A ticket as text in hexadecimal, of at most 176 characters, so that it fits into the name of an object: nothing needs to be kept of
  * it. Only who has `secret` can read, change or make one, and it is for one name. It shows nobody whose key it was.
  */
-export function sealTicket({ size, deadline, reservation }: Ticket, name: ImageName, secret: Buffer): string {
+export function sealTicket(
+  { size, deadline, keyId, reservation }: Ticket,
+  name: ImageName,
+  secret: Buffer,
+): string {
   const numbers = Buffer.alloc(2 * NUMBER_BYTES)
   numbers.writeUIntBE(size, 0, NUMBER_BYTES)
   numbers.writeUIntBE(deadline, NUMBER_BYTES, NUMBER_BYTES)
-  const held = reservation ? reservation.key + reservation.id.replaceAll('-', '') : ''
+  const held = keyId + (reservation?.id ?? '').replaceAll('-', '')
   const nonce = randomBytes(NONCE_BYTES)
   const cipher = createCipheriv(CIPHER, keyFrom(secret), nonce).setAAD(Buffer.from(name.text))
   const sealed = [cipher.update(numbers), cipher.update(held, 'hex'), cipher.final()]
@@ -45,16 +51,18 @@ export function openTicket(text: string, name: ImageName, secret: Buffer): Ticke
     const plain = Buffer.concat([sealed, decipher.final()])
     const size = plain.readUIntBE(0, NUMBER_BYTES)
     const deadline = plain.readUIntBE(NUMBER_BYTES, NUMBER_BYTES)
-    return { size, deadline, reservation: reservationFrom(plain.toString('hex', 2 * NUMBER_BYTES), size) }
+    const [keyId, reservation] = heldIn(plain.toString('hex', 2 * NUMBER_BYTES), size)
+    return { size, deadline, keyId, reservation }
   } catch {
     return undefined
   }
 }
 
 /** A key's id is 64 digits, a reservation's a UUID. */
-function reservationFrom(held: string, bytes: number): Reservation | undefined {
-  if (held === '') return undefined
-  return { granted: true, key: held.slice(0, 64), id: held.slice(64).replace(UUID, '$1-$2-$3-$4-$5'), bytes }
+function heldIn(held: string, bytes: number): [string, Reservation | undefined] {
+  const [key, digits] = [held.slice(0, 64), held.slice(64)]
+  const id = digits.replace(UUID, '$1-$2-$3-$4-$5')
+  return [key, digits === '' ? undefined : { granted: true, key, id, bytes }]
 }
 
 /** Not the secret itself, which also makes owner marks and delete links. */

@@ -26,7 +26,13 @@ const ORDER = {
   },
 }
 
-const QUOTA_REFUSALS = ['quota_exceeded', 'file_over_quota', 'expires_in_invalid', 'file_too_large'] as const
+const QUOTA_REFUSALS = [
+  'quota_exceeded',
+  'links_exceeded',
+  'file_over_quota',
+  'expires_in_invalid',
+  'file_too_large',
+] as const
 const NO_IMAGE = ['format_unsupported', 'image_invalid', 'image_dimensions'] as const
 const JSON_REFUSALS = [
   'json_expected',

@@ -43,7 +43,7 @@ export function ownFiles(
 
   app.delete('/v1/files/uploads/:id', { onRequest: mayEnter, schema: SCHEMAS.delete }, async (request) => {
     const name = ownImage(request, secret)
-    await whileClientWaits(request.raw, remove(name, deps))
+    await whileClientWaits(request.raw, remove(name, keyOf(request).id, deps))
     return { id: imageId(name), deleted: true }
   })
 
@@ -86,8 +86,8 @@ export function ownFiles(
 }
 
 /** Deletes an image, or takes back a link that nobody has used. Rejects if there is neither. */
-async function remove(name: ImageName, { store, presign, receipts }: Deps): Promise<void> {
-  if (await presign?.revoke(name)) return
+async function remove(name: ImageName, keyId: string, { store, presign, receipts }: Deps): Promise<void> {
+  if (await presign?.revoke(name, keyId)) return
   await store.stat(name.text)
   await store.delete(name.text)
   await receipts?.forget(name)

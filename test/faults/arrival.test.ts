@@ -19,7 +19,13 @@ import { tempSpool } from '../support/temp-folder.ts'
 
 const image = pngOfSize(300_000)
 const keyId = 'a'.repeat(64)
-const config = { presignLifetime: 900, uploadTimeout: 300, maxFileSize: 1_000_000, maxPixels: 1e8 }
+const config = {
+  presignLifetime: 900,
+  uploadTimeout: 300,
+  maxOpenLinks: 100,
+  maxFileSize: 1_000_000,
+  maxPixels: 1e8,
+}
 const quota = { limit: 1_000_000, window: 3600, hold: 60 }
 
 let s3: FaultyS3

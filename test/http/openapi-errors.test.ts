@@ -213,6 +213,7 @@ const NOT_PROVOKED = [
   'fit_busy',
   // In test/wire/presign.test.ts.
   'presign_off',
+  'links_exceeded',
   'image_expired',
   'upload_missing',
   'upload_mismatch',

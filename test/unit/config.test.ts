@@ -36,6 +36,7 @@ test('nothing needs to be set', () => {
     lifetime: 72 * 3600,
     maxLifetime: 72 * 3600,
     presignLifetime: 900,
+    maxOpenLinks: 1000,
     sweepInterval: 60,
     store: 'local',
     s3: {

@@ -91,6 +91,7 @@ const all: Readonly<Record<ErrorCode, Problem>> = {
   storage_full: problem('storage_full'),
   rate_limited: problem('rate_limited', { limit: 100, window: 60, wait: 30 }),
   quota_exceeded: problem('quota_exceeded', { limit: 200, used: 150, bytes: 70, wait: 3600 }),
+  links_exceeded: problem('links_exceeded', { limit: 1000, wait: 40 }),
   file_over_quota: problem('file_over_quota', { bytes: 300, limit: 200 }),
   usage_unavailable: problem('usage_unavailable'),
   server_busy: problem('server_busy'),

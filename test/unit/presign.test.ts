@@ -21,7 +21,13 @@ const SIZE = 5000
 const png = pngOfSize(SIZE)
 const secret = Buffer.alloc(32, 7)
 const keyId = 'a'.repeat(64)
-const config = { presignLifetime: 900, uploadTimeout: 300, maxFileSize: 1_000_000, maxPixels: 1e8 }
+const config = {
+  presignLifetime: 900,
+  uploadTimeout: 300,
+  maxOpenLinks: 100,
+  maxFileSize: 1_000_000,
+  maxPixels: 1e8,
+}
 
 let now: number
 let store: Store
@@ -318,6 +324,80 @@ test('a quota that does not allow it makes no link, and a link that cannot be si
   expect(await used()).toEqual({ used: 0, reserved: 0 })
 })
 
+describe('open links', () => {
+  const capped = { config: { ...config, maxOpenLinks: 2 } }
+  const unlimited = { ...order, quota: { ...quota, limit: 0 } }
+  const otherKey = { ...unlimited, keyId: 'b'.repeat(64) }
+  const [one, other] = [() => replica(capped), () => replica(capped)]
+  const refusedUntil = (wait: number) => ({
+    ...{ status: 429, code: 'links_exceeded' },
+    headers: { 'retry-after': String(wait) },
+  })
+  const refused = refusedUntil(900)
+
+  test('of a key are no more than its cap, on all replicas together, without a quota too', async () => {
+    await one().announce(unlimited)
+    now += 60_000
+    await other().announce(unlimited)
+    await expect(one().announce(unlimited)).rejects.toMatchObject(refusedUntil(840))
+    await expect(other().announce(unlimited)).rejects.toThrow('This key has 2 open upload links')
+    await one().announce(otherKey)
+  })
+
+  test('end by themselves after the life of a link', async () => {
+    await one().announce(unlimited)
+    now += 60_000
+    await one().announce(unlimited)
+    now = NOW + 900_000 - 1
+    await expect(one().announce(unlimited)).rejects.toMatchObject(refusedUntil(1))
+    now += 1
+    await one().announce(unlimited)
+    await expect(one().announce(unlimited)).rejects.toMatchObject(refusedUntil(60))
+  })
+
+  test.each([
+    {
+      what: 'used',
+      end: async (presign: Presign, name: ImageName) => {
+        await send()
+        await presign.complete(name)
+      },
+    },
+    {
+      what: 'taken back',
+      end: async (presign: Presign, name: ImageName) => void (await presign.revoke(name, keyId)),
+    },
+  ])('that are $what make room for others, once each', async ({ end }) => {
+    await one().announce(unlimited)
+    const { name } = await other().announce(unlimited)
+    await expect(one().announce(unlimited)).rejects.toMatchObject(refused)
+    await end(one(), name)
+    await end(other(), name)
+    await one().announce(unlimited)
+    await expect(one().announce(unlimited)).rejects.toMatchObject(refused)
+  })
+
+  test('are none of those that could not be given out', async () => {
+    await expect(one().announce({ ...order, size: 200_000 })).rejects.toMatchObject({
+      code: 'file_over_quota',
+    })
+    const broken = replica({
+      ...capped,
+      area: { store: incoming, sign: () => Promise.reject(new Error('no')) },
+    })
+    for (const _ of [1, 2, 3]) await expect(broken.announce(order)).rejects.toThrow('no')
+    await one().announce(order)
+    await one().announce(order)
+    await expect(one().announce(order)).rejects.toMatchObject(refused)
+    expect(await used()).toEqual({ used: 0, reserved: 2 * SIZE })
+  })
+
+  test('are not counted with a cap of 0', async () => {
+    const presign = replica({ config: { ...config, maxOpenLinks: 0 } })
+    for (let i = 0; i < 5; i += 1) await presign.announce(unlimited)
+  })
+})
+
 describe('a ticket', () => {
   const reservation = {
     granted: true,
@@ -325,7 +405,7 @@ describe('a ticket', () => {
     id: 'c0ffee00-0000-4000-8000-0123456789ab',
     bytes: SIZE,
   } as const
-  const ticket = { size: SIZE, deadline: 1_800_000_000, reservation }
+  const ticket = { size: SIZE, deadline: 1_800_000_000, keyId, reservation }
   let name: ImageName
   beforeEach(async () => {
     name = (await replica().announce(order)).name

@@ -4,6 +4,7 @@ import { isLeftover } from '../../src/presign/times.ts'
 import { sweep } from '../../src/sweeper.ts'
 import { authorization, startApp, type TestApp } from '../support/app.ts'
 import { fixture, photos, sha256, tinyPng } from '../support/images.ts'
+import { eventually } from '../support/socket.ts'
 import { tempSpool } from '../support/temp-folder.ts'
 
 /** Whether links lead to a bucket, which refuses in words of its own and knows nothing of what was sent before. */
@@ -335,9 +336,37 @@ describe('the quota', () => {
     await restart({ QUOTA: '300KB', PRESIGN_LIFETIME: '1s', UPLOAD_TIMEOUT: '1s' })
     await presign(png)
     expect(await usage()).toMatchObject({ reserved: png.length, used: 0 })
-    await new Promise((resolve) => setTimeout(resolve, 2100))
-    expect(await usage()).toMatchObject({ reserved: 0, used: 0 })
+    await eventually(async () => ((await usage()) as { reserved: number }).reserved === 0)
+    expect(await usage()).toMatchObject({ used: 0 })
   })
+})
+
+test('a key with too many open links is told so, and how to get another', async () => {
+  await restart({ MAX_OPEN_LINKS: '2' })
+  const [first, second] = [await presign(tinyPng), await presign(tinyPng)]
+  const ask = () =>
+    fetch(`${app.url}/v1/files/uploads/presign`, {
+      method: 'POST',
+      headers: { authorization, 'content-type': 'application/json' },
+      body: JSON.stringify({ content_type: 'image/png', size: tinyPng.length }),
+    })
+  const refused = await ask()
+  expect(refused.status).toBe(429)
+  const wait = Number(refused.headers.get('retry-after'))
+  expect(wait).toBeGreaterThan(890)
+  expect(wait).toBeLessThanOrEqual(915)
+  expect(await refused.json()).toMatchObject({
+    error: {
+      code: 'links_exceeded',
+      message: expect.stringMatching(/2 open upload links.*DELETE.*\d seconds/),
+    },
+  })
+  await call(`/v1/files/uploads/${first.id}`, { method: 'DELETE' })
+  await presign(tinyPng)
+  await send(second.upload_url, tinyPng)
+  await complete(second)
+  await presign(tinyPng)
+  expect((await ask()).status).toBe(429)
 })
 
 test('a link lives no longer than its image', async () => {
