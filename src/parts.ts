@@ -12,7 +12,7 @@ import { readiness } from './readiness.ts'
 import type { Receipts } from './receipts/collector.ts'
 import { openSecret } from './secret.ts'
 import { openSpool, type Spool, tempAge } from './spool.ts'
-import type { IncomingArea, Store } from './store/store.ts'
+import { type IncomingArea, StorageFull, type Store } from './store/store.ts'
 import type { Usage } from './usage/usage.ts'
 
 /** What a process works with. */
@@ -104,14 +104,23 @@ async function openEach(config: Config, log: Logger, asWorker: boolean) {
 
 /** What an operator may want to change, though all can be used. */
 async function warn(config: Config, spool: Spool, log: Logger): Promise<void> {
-  if ((await spool.headroom()) < 0)
-    log.warn('free space is below MIN_FREE_SPACE: uploads are refused until there is more')
+  await warnOfSpace(spool, log)
   if (config.store !== 's3') return
   if (config.secret === undefined || isOnKeyFile(config))
     log.warn('SECRET and API_KEYS are those of DATA_DIR: other replicas on this bucket need the same')
   const isLimited = config.quota > 0 || config.rateLimit.count > 0
   if (isLimited && config.redisUrl === undefined)
     log.warn('each replica counts on its own: QUOTA and RATE_LIMIT are for one machine without REDIS_URL')
+}
+
+async function warnOfSpace(spool: Spool, log: Logger): Promise<void> {
+  try {
+    if ((await spool.headroom()) >= 0) return
+    log.warn('free space is below MIN_FREE_SPACE: uploads are refused until there is more')
+  } catch (error) {
+    if (!(error instanceof StorageFull)) throw error
+    log.warn(error.message)
+  }
 }
 
 function isOnKeyFile({ apiKeys, authUpstreamUrl }: Config): boolean {

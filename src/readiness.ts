@@ -8,7 +8,7 @@ const CHECK_INTERVAL = 1000
 /** How long a check may take, in milliseconds: whoever asks has little patience. */
 const CHECK_LIMIT = 5000
 
-/** What is looked at: the store, the counts of quotas and rates, and the free space above MIN_FREE_SPACE. */
+/** What is looked at: the store, the counts of quotas and rates, and the free space above MIN_FREE_SPACE, with inodes. */
 export type CheckName = 'store' | 'usage' | 'space'
 
 export type Check = { readonly status: 'ok' } | { readonly status: 'failed'; readonly reason: string }
@@ -23,7 +23,7 @@ export interface Readiness {
 export const REASONS: Readonly<Record<CheckName, string>> = {
   store: 'The image store does not answer.',
   usage: 'Quotas and rates cannot be counted: uploads that have one are refused.',
-  space: 'Free space is below MIN_FREE_SPACE: uploads are refused.',
+  space: 'Free space is below MIN_FREE_SPACE, or inodes have run out: uploads are refused.',
 }
 
 export interface ReadinessOptions {

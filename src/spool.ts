@@ -1,5 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { mkdir, readdir, stat, statfs, unlink } from 'node:fs/promises'
+import type { StatsFs } from 'node:fs'
+import * as fs from 'node:fs/promises'
+import { mkdir, readdir, stat, unlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { basename, join } from 'node:path'
 import { StorageFull, storeFailure } from './store/store.ts'
@@ -24,7 +26,11 @@ const machine = createHash('sha256').update(hostname()).digest('hex').slice(0, 8
  * much as a step of an upload.
  */
 const AMPLE = 2 ** 30
+const AMPLE_INODES = 10_000
 const TRUSTED_FOR = 500
+
+/** Free inodes below which uploads are refused, or one in a hundred on a file system that has fewer in all: uploads under way take some. */
+const INODE_FLOOR = 1000
 
 /** A name that is kept for a temp file, which somebody else makes. */
 export interface TempName {
@@ -42,7 +48,7 @@ export interface Spool {
   create(options?: { anyway: boolean }): Promise<TempFile>
   /** Keeps a name for a file that is made elsewhere. Throws `StorageFull` in the same way, or as the file system does. */
   reserve(options?: { anyway: boolean }): Promise<TempName>
-  /** Free space, in bytes, above the floor; negative below it. */
+  /** Free space, in bytes, above the floor; negative below it. Rejects with `StorageFull` if there is a floor and inodes are running out. */
   headroom(): Promise<number>
   /** Removes what processes that are gone left behind, and what is older than `maxAge`. Answers how many. */
   sweep(now: number): Promise<number>
@@ -61,7 +67,12 @@ export interface SpoolOptions {
    * has the same host name, so nothing but age counts then.
    */
   readonly isGuest?: boolean
+  /** How a file system is asked what is free. */
+  readonly statfs?: (path: string) => Promise<FreeSpace>
 }
+
+/** As `statfs` of `node:fs` says it. */
+export type FreeSpace = Pick<StatsFs, 'bavail' | 'bsize' | 'files' | 'ffree'>
 
 /** A `maxAge` by which no upload is still on its way, where one may take so many seconds. */
 export function tempAge({ uploadTimeout }: { uploadTimeout: number }): number {
@@ -69,17 +80,21 @@ export function tempAge({ uploadTimeout }: { uploadTimeout: number }): number {
 }
 
 /** Opens a spool, making its folder. */
-export async function openSpool({ dir, minFree, maxAge, isGuest = false }: SpoolOptions): Promise<Spool> {
+export async function openSpool(options: SpoolOptions): Promise<Spool> {
+  const { dir, minFree, maxAge, isGuest = false, statfs = fs.statfs } = options
   await mkdir(dir, { recursive: true, mode: 0o700 })
   const own = new Map<string, { remove(): Promise<void> }>()
-  let [known, knownSince] = [0, 0]
+  let [known, trustedUntil] = [0, 0]
 
   async function headroom() {
     const now = performance.now()
-    if (known > AMPLE && now - knownSince < TRUSTED_FOR) return known
-    const { bavail, bsize } = await statfs(dir)
-    knownSince = now
+    if (now < trustedUntil) return known
+    const { bavail, bsize, files, ffree } = await statfs(dir)
     known = bavail * bsize - minFree
+    // File systems without a limit (btrfs, FAT) have 0 files.
+    const isAmple = known > AMPLE && (files === 0 || ffree > AMPLE_INODES)
+    trustedUntil = isAmple ? now + TRUSTED_FOR : 0
+    if (minFree > 0 && files > 0) refuseWithoutInodes({ files, ffree })
     return known
   }
 
@@ -147,6 +162,15 @@ export async function openSpool({ dir, minFree, maxAge, isGuest = false }: Spool
       await Promise.all([...own.values()].map((file) => file.remove()))
     },
   }
+}
+
+function refuseWithoutInodes({ files, ffree }: Pick<FreeSpace, 'files' | 'ffree'>): void {
+  const floor = Math.min(INODE_FLOOR, Math.ceil(files / 100))
+  if (ffree >= floor) return
+  throw new StorageFull(
+    `only ${ffree} of ${files} inodes are free, and uploads are refused below ${floor}: delete small files there, ` +
+      'or move DATA_DIR to a file system that has more',
+  )
 }
 
 /** Whether a process with this id is running on this machine. */

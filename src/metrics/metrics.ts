@@ -3,7 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import type { CheckName, Readiness } from '../readiness.ts'
 import type { Spool } from '../spool.ts'
 import type { CacheFacts } from '../store/cached.ts'
-import type { Store } from '../store/store.ts'
+import { StorageFull, type Store } from '../store/store.ts'
 import type { SweepResult } from '../sweeper.ts'
 import type { Usage } from '../usage/usage.ts'
 import { cacheMetrics } from './cache.ts'
@@ -75,10 +75,10 @@ function lookAt(registry: Registry, { readiness, spool }: Parameters<Metrics['lo
   })
   new Gauge({
     name: 'layover_headroom_bytes',
-    help: 'Free space above MIN_FREE_SPACE; below 0, uploads are refused.',
+    help: 'Free space above MIN_FREE_SPACE; below 0, uploads are refused. -1 where inodes have run out.',
     registers: [registry],
     async collect() {
-      this.set(await spool.headroom().catch(() => Number.NaN))
+      this.set(await spool.headroom().catch((error) => (error instanceof StorageFull ? -1 : Number.NaN)))
     },
   })
 }

@@ -1,3 +1,5 @@
+import { mkdir, rm, statfs, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { canMount, type SmallDisk, smallDisk } from '../support/disk.ts'
 import { pngOfSize, sha256, tinyPng } from '../support/images.ts'
@@ -88,6 +90,28 @@ describe.skipIf(!canMount)('a disk that is full', () => {
     await expectReadable(taken, tinyPng)
     expect((await remove(taken[0] ?? '')).status).toBe(200)
     expect(await WAYS.base64(server.url, tinyPng)).toMatchObject({ status: 200 })
+  })
+
+  test('is not waited for where files run out: fewer than 1 % of the inodes refuse uploads before that', async () => {
+    await start({ size: '64m', inodes: 2000 }, { MIN_FREE_SPACE: '1MB' })
+    const other = join(disk.path, 'other')
+    await mkdir(other)
+    const { ffree } = await statfs(disk.path)
+    const files = Array.from({ length: ffree - 30 }, (_, i) => join(other, String(i)))
+    await Promise.all(files.map((path) => writeFile(path, '')))
+    const { taken, refusal } = await fill(tinyPng)
+    expect(refusal.status).toBe(507)
+    // Each upload may take a folder besides.
+    expect((await statfs(disk.path)).ffree).toBeGreaterThan(10)
+    const ready = await call(`${server.url}/readyz`)
+    expect(ready.status).toBe(200)
+    expect(JSON.parse(String(ready.body))).toMatchObject({
+      status: 'degraded',
+      checks: { space: { status: 'failed' } },
+    })
+    await expectReadable(taken, tinyPng)
+    for (const path of files.slice(0, 100)) await rm(path)
+    expect(await WAYS.form(server.url, tinyPng)).toMatchObject({ status: 200 })
   })
 
   test('takes nothing that cannot be counted, holds no quota for it, and counts again when there is space', async () => {

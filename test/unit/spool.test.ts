@@ -2,6 +2,8 @@ import { spawnSync } from 'node:child_process'
 import { readFile, stat, utimes, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { spaceVerdict } from '../../src/doctor/stores.ts'
+import { verdictOf } from '../../src/doctor/verdict.ts'
 import { openSpool } from '../../src/spool.ts'
 import { StorageFull, StoreError } from '../../src/store/store.ts'
 import { descriptorsOf } from '../support/process-facts.ts'
@@ -144,6 +146,52 @@ describe('free space', () => {
     const spool = await openSpool({ dir: folder.path, minFree: 1, maxAge: MAX_AGE })
     expect(await spool.headroom()).toBeGreaterThan(0)
     await (await spool.create()).remove()
+  })
+
+  const GB = 2 ** 30
+  /** A spool on a file system with 100 GB and so many inodes of which so many are free. */
+  async function onDisk(
+    inodes: { files: number; ffree: number },
+    { dir, minFree = 1 }: { dir: string; minFree?: number },
+  ) {
+    const statfs = async () => ({ bsize: 4096, bavail: (100 * GB) / 4096, ...inodes })
+    return openSpool({ dir, minFree, maxAge: MAX_AGE, statfs })
+  }
+
+  test.each([
+    { of: 'a large file system', files: 6_000_000, floor: 1000 },
+    { of: 'a small one', files: 2000, floor: 20 },
+  ])('with too few inodes of $of refuses all that makes a file, and says why', async ({ files, floor }) => {
+    await using folder = await tempFolder()
+    const spool = await onDisk({ files, ffree: floor - 1 }, { dir: folder.path })
+    for (const attempt of [() => spool.headroom(), () => spool.create()]) {
+      const error = await attempt().catch((reason) => reason)
+      expect(error).toBeInstanceOf(StorageFull)
+      expect(error.message).toContain(`only ${floor - 1} of ${files} inodes are free`)
+    }
+    expect(await folder.names()).toEqual([])
+    const { mark, text } = await verdictOf(1000, () => spaceVerdict(spool))
+    expect(`${mark} ${text}`).toMatch(/^✗ only .* inodes .* uploads are refused/)
+    expect(await (await onDisk({ files, ffree: floor }, { dir: folder.path })).headroom()).toBe(100 * GB - 1)
+  })
+
+  test('does not run out of inodes where there is no limit, or no floor', async () => {
+    await using folder = await tempFolder()
+    const unlimited = await onDisk({ files: 0, ffree: 0 }, { dir: folder.path })
+    const unlooked = await onDisk({ files: 6_000_000, ffree: 0 }, { dir: folder.path, minFree: 0 })
+    expect(await unlimited.headroom()).toBe(100 * GB - 1)
+    await (await unlooked.create()).remove()
+    expect(await unlooked.headroom()).toBe(100 * GB)
+  })
+
+  test('is asked for again at once while there are not many inodes, though there are bytes', async () => {
+    await using folder = await tempFolder()
+    const inodes = { files: 6_000_000, ffree: 2000 }
+    const statfs = async () => ({ bsize: 4096, bavail: (100 * GB) / 4096, ...inodes })
+    const spool = await openSpool({ dir: folder.path, minFree: 1, maxAge: MAX_AGE, statfs })
+    expect(await spool.headroom()).toBeGreaterThan(0)
+    inodes.ffree = 10
+    await expect(spool.headroom()).rejects.toBeInstanceOf(StorageFull)
   })
 })
 
