@@ -337,7 +337,7 @@ export const ERRORS = {
   quota_exceeded: entry(
     429,
     (detail: { limit: number; used: number; bytes: number; wait: number }) =>
-      `The quota of this key is ${detail.limit} bytes, of which ${detail.used} are used; this image has ${detail.bytes}. ` +
+      `The quota of this key is ${detail.limit} bytes, of which ${detail.used} are used; this upload counts as ${detail.bytes}. ` +
       `Try again in ${detail.wait} seconds.`,
   ),
   links_exceeded: entry(
@@ -349,7 +349,7 @@ export const ERRORS = {
   file_over_quota: entry(
     413,
     (detail: { bytes: number; limit: number }) =>
-      `The image has ${detail.bytes} bytes, which is more than the whole quota of this key, ${detail.limit} bytes.`,
+      `This upload counts as ${detail.bytes} bytes, which is more than the whole quota of this key, ${detail.limit} bytes.`,
   ),
   usage_unavailable: entry(
     503,

@@ -8,7 +8,7 @@ import { type OpenLinks, openLinks } from './presign/links.ts'
 import { exists, incomingKey, marksIn } from './presign/marks.ts'
 import { openTicket, sealTicket, type Ticket } from './presign/ticket.ts'
 import { closingTime, holdOf, type Times } from './presign/times.ts'
-import { reserve } from './publish.ts'
+import { chargeFor, reserve } from './publish.ts'
 import type { Spool } from './spool.ts'
 import type { Staged } from './stage.ts'
 import { type IncomingArea, ObjectExists, type Store } from './store/store.ts'
@@ -136,7 +136,7 @@ async function announce(
   await links.take(keyId, name)
   let reservation: Reservation | undefined
   try {
-    reservation = await reserve(size, { usage, quota: { ...quota, hold }, keyId, now: time })
+    reservation = await reserve(chargeFor(size), { usage, quota: { ...quota, hold }, keyId, now: time })
     const ticket = sealTicket({ size, deadline, keyId, reservation }, name, secret)
     const contentType = FORMATS[format].mediaType
     const upload = { key: incomingKey(name, ticket), contentType, size, seconds: deadline - created }

@@ -38,6 +38,17 @@ export async function publish(images: readonly Staged[], options: PublishOptions
   }
 }
 
+/** Bytes of a block, as most file systems have them: the smallest image takes one, and an inode besides. */
+const BLOCK = 4096
+
+/**
+ * Bytes that images of these sizes take out of a quota: their own, but each at least a block, or millions of tiny ones would fill a disk
+ * within any quota.
+ */
+export function chargeFor(...sizes: number[]): number {
+  return sizes.reduce((sum, size) => sum + Math.max(size, BLOCK), 0)
+}
+
 interface Undecided {
   /** Counts its bytes. Rejects with the usage's error. */
   keep(): Promise<void>
@@ -63,7 +74,7 @@ async function putTogether(
   const { store, usage, secret, keyId, lifetime, now, signal } = options
   const created = Math.floor(now / 1000)
   const expires = created + lifetime
-  const bytes = images.reduce((sum, { size }) => sum + size, 0)
+  const bytes = chargeFor(...images.map(({ size }) => size))
   const names = images.map(({ format }) => makeName({ created, expires, format, keyId, secret }))
   const reservation = await reserve(bytes, options)
   const stored: ImageName[] = []

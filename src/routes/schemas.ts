@@ -327,7 +327,10 @@ export const SHARED_SCHEMAS = [
     ...exactly({
       quota: exactly({
         limit: { type: ['integer', 'null'], description: 'Bytes; null for any number.' },
-        used: { type: 'integer', description: 'Bytes uploaded within the window.' },
+        used: {
+          type: 'integer',
+          description: 'Bytes uploaded within the window, each image at least as 4096.',
+        },
         reserved: { type: 'integer', description: 'Bytes of uploads that are under way.' },
         window_seconds: { type: 'integer' },
         free_at: {

@@ -1,5 +1,5 @@
 import { type ImageName, makeName } from '../name.ts'
-import { type PublishOptions, reserve } from '../publish.ts'
+import { chargeFor, type PublishOptions, reserve } from '../publish.ts'
 import type { Staged } from '../stage.ts'
 
 /** Images that were made public for a call of a model. One of the two is to be called. */
@@ -22,7 +22,7 @@ export async function hostAll(images: readonly Staged[], options: PublishOptions
   const names = images.map(({ format }) =>
     makeName({ created, expires: created + lifetime, format, keyId, secret }),
   )
-  const bytes = images.reduce((sum, { size }) => sum + size, 0)
+  const bytes = chargeFor(...images.map(({ size }) => size))
   const reservation = bytes > 0 ? await reserve(bytes, options) : undefined
   const stored: ImageName[] = []
 

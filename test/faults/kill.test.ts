@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
+import { chargeFor } from '../../src/publish.ts'
 import { startApp } from '../support/app.ts'
 import { pngOfSize, sha256 } from '../support/images.ts'
 import { type ServerProcess, startServer } from '../support/server.ts'
@@ -79,7 +80,7 @@ async function imagesIn(dataDir: string) {
   )
 }
 
-const total = (images: readonly { size: number }[]) => images.reduce((sum, { size }) => sum + size, 0)
+const total = (images: readonly { size: number }[]) => chargeFor(...images.map(({ size }) => size))
 
 test('20 kills at random moments of 500 uploads lose nothing that was answered, and leave nothing half', {
   timeout: 170_000,

@@ -125,7 +125,7 @@ describe('POST /v1/files/uploads/url', () => {
 
   test('counts for the quota like any upload', async () => {
     await using small = await startApp({
-      env: { URL_FETCH_ALLOW: `127.0.0.1:${origin.port}`, QUOTA: '100B' },
+      env: { URL_FETCH_ALLOW: `127.0.0.1:${origin.port}`, QUOTA: '5KB' },
       network,
     })
     answer = send(tinyPng)

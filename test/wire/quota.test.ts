@@ -119,6 +119,29 @@ describe('a quota', () => {
     expect((await upload(tinyPng)).status).toBe(200)
   })
 
+  test('counts 4 KB for an image that is smaller: tiny ones do not get around it, however many', async () => {
+    await start({ QUOTA: '12KB', PRESIGN_LIFETIME: '15m' })
+    expect((await upload(tinyPng)).status).toBe(200)
+    expect((await usage()).quota).toMatchObject({ used: 4096, reserved: 0 })
+    const order = { content_type: 'image/png', size: tinyPng.length }
+    const link = await fetch(`${app.url}/v1/files/uploads/presign`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${keys.alice}`, 'content-type': 'application/json' },
+      body: JSON.stringify(order),
+    })
+    expect(link.status).toBe(200)
+    expect((await usage()).quota).toMatchObject({ used: 4096, reserved: 4096 })
+    expect((await upload(tinyPng)).status).toBe(200)
+    const refused = await upload(tinyPng)
+    expect(refused.status).toBe(429)
+    expect(JSON.parse(String(refused.body)).message).toContain('this upload counts as 4096')
+    // The key of a quota that has room for a block and a byte.
+    await app[Symbol.asyncDispose]()
+    await start({ QUOTA: '4097B' })
+    expect((await upload(pngOfSize(4097))).status).toBe(200)
+    expect((await usage()).quota).toMatchObject({ used: 4097 })
+  })
+
   test('that is smaller than an image says that no waiting helps', async () => {
     await start({ QUOTA: '100KB' })
     const refused = await upload(pngOfSize(200 * 1024))

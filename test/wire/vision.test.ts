@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
+import { chargeFor } from '../../src/publish.ts'
 import { apiKey, authorization, startApp, type TestApp } from '../support/app.ts'
 import { fixture, photos, pngOfSize, sha256, tinyPng } from '../support/images.ts'
 import { type ModelServer, type SeenImage, startModelServer } from '../support/model-server.ts'
@@ -197,7 +198,7 @@ describe('with VISION_IMAGES=url', () => {
       facts(bytes, 'image/webp', 'fetched'),
       facts(tinyPng, 'image/png', 'fetched'),
     ])
-    expect(await usage()).toMatchObject({ used: used + bytes.length + tinyPng.length, reserved: 0 })
+    expect(await usage()).toMatchObject({ used: used + chargeFor(bytes.length, tinyPng.length), reserved: 0 })
     expect(model.calls[0]?.body).not.toContain('base64')
 
     const source = { type: 'base64', media_type: 'image/png', data: tinyPng.toString('base64') }
