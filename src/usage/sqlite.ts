@@ -51,7 +51,7 @@ const FROM_VERSION_1 = `
   DROP TABLE version_1;
 `
 
-/** Reservations that a call forgets at most, of those that nobody needs any more: more than it adds, so none are left behind. */
+/** Rows that a call drops at most, of reservations or counters that nobody needs any more: more than it adds, so none are left behind. */
 const FORGOTTEN_AT_ONCE = 16
 
 /**
@@ -197,7 +197,10 @@ function prepareStatements(db: DatabaseSync) {
     drop: db.prepare('DELETE FROM reservations WHERE id = ?'),
     slotsOf: db.prepare('SELECT ends, bytes FROM slots WHERE key = ?'),
     heldOf: db.prepare('SELECT expires, ends, bytes FROM holds WHERE key = ?'),
-    dropCounters: db.prepare('DELETE FROM counters WHERE ends <= ?'),
+    dropCounters: db.prepare(
+      `DELETE FROM counters WHERE (name, ends) IN
+         (SELECT name, ends FROM counters WHERE ends <= ? ORDER BY ends LIMIT ${FORGOTTEN_AT_ONCE})`,
+    ),
     count: db.prepare(
       `INSERT INTO counters (name, ends, count) VALUES (?, ?, 1)
        ON CONFLICT DO UPDATE SET count = count + 1 RETURNING count`,

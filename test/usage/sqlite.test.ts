@@ -172,6 +172,23 @@ test('of 10 000 reservations that nobody needs any more, a call forgets a few', 
   await usage.close()
 })
 
+test('of the counters of many clients, a call drops a few', async () => {
+  await using folder = await tempFolder()
+  const path = join(folder.path, 'usage.db')
+  const usage = await openSqliteUsage({ path })
+  for (let i = 0; i < 1000; i += 1) await usage.count({ name: `client ${i}`, window: 60_000, now: NOON })
+  const db = new DatabaseSync(path)
+  const left = () => Number(db.prepare('SELECT count(*) AS n FROM counters').get()?.n)
+  expect(left()).toBe(1000)
+  await usage.count({ name: 'another', window: 60_000, now: NOON + 3_600_000 })
+  expect(left()).toBe(1000 - 16 + 1)
+  for (let i = 0; i < 100; i += 1)
+    await usage.count({ name: 'another', window: 60_000, now: NOON + 3_600_000 })
+  expect(left()).toBe(1)
+  db.close()
+  await usage.close()
+})
+
 /** A file as version 1 made it: one upload that is counted, and three that are not, two of one minute. */
 function makeVersion1(path: string) {
   const db = new DatabaseSync(path)
