@@ -43,8 +43,9 @@ export interface Order {
 /** Uploads that are agreed on first and sent afterwards, to the store itself where it takes them, else to us. */
 export interface Presign {
   /**
-   * Gives out a name, reserves the quota, and signs a link that takes the image until `deadline`, in Unix seconds. Rejects with
-   * `links_exceeded` if the key has too many open links, and as `reserve` does.
+   * Gives out a name, reserves the quota, and signs a link that takes the image until `deadline`,
+   * in Unix seconds. Rejects with `links_exceeded` if the key has too many open links, and as
+   * `reserve` does.
    */
   announce(order: Order): Promise<{ name: ImageName; uploadUrl: string; deadline: number }>
 
@@ -64,8 +65,9 @@ export interface Presign {
   complete(name: ImageName): Promise<void>
 
   /**
-   * Lets the link of a key's name take nothing from now on, and answers whether it would have; an image that came by it is deleted.
-   * What it holds of the quota stays held, as it may be in the bucket already.
+   * Lets the link of a key's name take nothing from now on, and answers whether it would have; an
+   * image that came by it is deleted. What it holds of the quota stays held, as it may be in the
+   * bucket already.
    */
   revoke(name: ImageName, keyId: string): Promise<boolean>
 

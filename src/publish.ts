@@ -38,12 +38,15 @@ export async function publish(images: readonly Staged[], options: PublishOptions
   }
 }
 
-/** Bytes of a block, as most file systems have them: the smallest image takes one, and an inode besides. */
+/**
+ * Bytes of a block, as most file systems have them: the smallest image takes one, and an inode
+ * besides.
+ */
 const BLOCK = 4096
 
 /**
- * Bytes that images of these sizes take out of a quota: their own, but each at least a block, or millions of tiny ones would fill a disk
- * within any quota.
+ * Bytes that images of these sizes take out of a quota: their own, but each at least a block, or
+ * millions of tiny ones would fill a disk within any quota.
  */
 export function chargeFor(...sizes: number[]): number {
   return sizes.reduce((sum, size) => sum + Math.max(size, BLOCK), 0)

@@ -8,7 +8,10 @@ const CHECK_INTERVAL = 1000
 /** How long a check may take, in milliseconds: whoever asks has little patience. */
 const CHECK_LIMIT = 5000
 
-/** What is looked at: the store, the counts of quotas and rates, and the free space above MIN_FREE_SPACE, with inodes. */
+/**
+ * What is looked at: the store, the counts of quotas and rates, and the free space above
+ * MIN_FREE_SPACE, with inodes.
+ */
 export type CheckName = 'store' | 'usage' | 'space'
 
 export type Check = { readonly status: 'ok' } | { readonly status: 'failed'; readonly reason: string }

@@ -29,7 +29,10 @@ const AMPLE = 2 ** 30
 const AMPLE_INODES = 10_000
 const TRUSTED_FOR = 500
 
-/** Free inodes below which uploads are refused, or one in a hundred on a file system that has fewer in all: uploads under way take some. */
+/**
+ * Free inodes below which uploads are refused, or one in a hundred on a file system that has fewer
+ * in all: uploads under way take some.
+ */
 const INODE_FLOOR = 1000
 
 /** A name that is kept for a temp file, which somebody else makes. */
@@ -48,7 +51,10 @@ export interface Spool {
   create(options?: { anyway: boolean }): Promise<TempFile>
   /** Keeps a name for a file that is made elsewhere. Throws `StorageFull` in the same way, or as the file system does. */
   reserve(options?: { anyway: boolean }): Promise<TempName>
-  /** Free space, in bytes, above the floor; negative below it. Rejects with `StorageFull` if there is a floor and inodes are running out. */
+  /**
+   * Free space, in bytes, above the floor; negative below it. Rejects with `StorageFull` if there
+   * is a floor and inodes are running out.
+   */
   headroom(): Promise<number>
   /** Removes what processes that are gone left behind, and what is older than `maxAge`. Answers how many. */
   sweep(now: number): Promise<number>

@@ -6,11 +6,20 @@ import type { Usage } from '../usage/usage.ts'
 /** Seconds; the shortest, as no link is ever counted as used, but only while it is open. */
 const WINDOW = 1
 
-/** The cap on the links that a key may have open: given out, and neither used, taken back nor expired. */
+/**
+ * The cap on the links that a key may have open: given out, and neither used, taken back nor
+ * expired.
+ */
 export interface OpenLinks {
-  /** Takes one of the key's places for a name's link. Rejects with `links_exceeded` if it has none left, and with the usage's error. */
+  /**
+   * Takes one of the key's places for a name's link. Rejects with `links_exceeded` if it has none
+   * left, and with the usage's error.
+   */
   take(keyId: string, name: ImageName): Promise<void>
-  /** Frees its place. Idempotent, and never fails: at the latest, it is free after the life of a link. */
+  /**
+   * Frees its place. Idempotent, and never fails: at the latest, it is free after the life of a
+   * link.
+   */
   free(keyId: string, name: ImageName): Promise<void>
 }
 
@@ -22,8 +31,9 @@ export interface OpenLinksOptions {
 }
 
 /**
- * A link is a reservation of one in a quota of MAX_OPEN_LINKS, which is never settled: so all processes and replicas count
- * together, and it ends by itself. Its id is the image's name, as whoever takes the link back has nothing else of it.
+ * A link is a reservation of one in a quota of MAX_OPEN_LINKS, which is never settled: so all
+ * processes and replicas count together, and it ends by itself. Its id is the image's name, as
+ * whoever takes the link back has nothing else of it.
  */
 export function openLinks({ config, usage, now }: OpenLinksOptions): OpenLinks {
   const { maxOpenLinks: limit, presignLifetime: hold } = config

@@ -1,16 +1,19 @@
 /**
- * All sums of a key are in one hash, so that one script sees them at one moment. Its fields are slots (`<ends>` → bytes), buckets
- * of open reservations (`h<expires>:<ends>` → `<bytes> <first>`), and the `total` of both, which is right until `due`, when the
- * first of them ends, for a `window`. Each open reservation is besides a string of its own
- * (`<bytes> <slot> <bucket> <first>`), which Redis forgets by itself. `first` is the id of a bucket's first reservation: it tells the bucket
- * from a later one of the same time, as a reservation whose bucket is gone must not take its bytes out of another.
+ * All sums of a key are in one hash, so that one script sees them at one moment. Its fields are
+ * slots (`<ends>` → bytes), buckets of open reservations (`h<expires>:<ends>` → `<bytes> <first>`),
+ * and the `total` of both, which is right until `due`, when the first of them ends, for a `window`.
+ * Each open reservation is besides a string of its own (`<bytes> <slot> <bucket> <first>`), which
+ * Redis forgets by itself. `first` is the id of a bucket's first reservation: it tells the bucket
+ * from a later one of the same time, as a reservation whose bucket is gone must not take its bytes
+ * out of another.
  *
  * Numbers go in and out as text: Lua would round and rewrite large ones.
  */
 
 /**
- * KEYS: sums, reservation. ARGV: its id, bytes, slot and bucket, when its bucket expires, ms to keep it, the limit, now, the window (times
- * in ms). Answers 1, or all fields and values of the sums if too little is left.
+ * KEYS: sums, reservation. ARGV: its id, bytes, slot and bucket, when its bucket expires, ms to
+ * keep it, the limit, now, the window (times in ms). Answers 1, or all fields and values of the
+ * sums if too little is left.
  */
 const reserve = `
 local sums, reservation, id, slot, bucket, window = KEYS[1], KEYS[2], ARGV[1], ARGV[3], ARGV[4], ARGV[9]
@@ -55,7 +58,10 @@ end
 return fits and 1 or redis.call('HGETALL', sums)
 `
 
-/** KEYS: sums, reservation. ARGV: 'used' or 'unused'. Takes it out of its bucket, if that still counts, and into its slot if it is used. */
+/**
+ * KEYS: sums, reservation. ARGV: 'used' or 'unused'. Takes it out of its bucket, if that still
+ * counts, and into its slot if it is used.
+ */
 const close = `
 local sums, reservation = KEYS[1], KEYS[2]
 local value = redis.call('GET', reservation)

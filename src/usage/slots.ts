@@ -12,8 +12,9 @@ export interface Slot {
 }
 
 /**
- * A bucket of open reservations (neither settled nor released), added up by the time at which their holds end, as uploads
- * are in slots. Its sum is exact: whoever settles or releases a reservation takes its bytes out again.
+ * A bucket of open reservations (neither settled nor released), added up by the time at which their
+ * holds end, as uploads are in slots. Its sum is exact: whoever settles or releases a reservation
+ * takes its bytes out again.
  */
 export interface Hold {
   /** Unix ms from which on none of them counts. */
@@ -32,7 +33,10 @@ export interface KeyState {
 /** Five minutes of a day: as fine as a client that waits for quota can notice, as few as can be added up on every upload. */
 const SLOTS_IN_WINDOW = 288
 
-/** A minute of an hour: as late as room may be free again that nobody gives back, as few as can be added up every time. */
+/**
+ * A minute of an hour: as late as room may be free again that nobody gives back, as few as can be
+ * added up every time.
+ */
 const BUCKETS_IN_HOLD = 60
 
 /** Length of the slots of a window (seconds), in ms. */
@@ -61,13 +65,17 @@ export interface Times {
   readonly until: number
 }
 
-/** The bucket of a reservation ends with its hold, rounded up: so never early, and less than 1/60 of the hold late (or a second). */
+/**
+ * The bucket of a reservation ends with its hold, rounded up: so never early, and less than 1/60 of
+ * the hold late (or a second).
+ */
 export function timesOf({ window, hold, now }: Pick<ReserveRequest, 'window' | 'hold' | 'now'>): Times {
   const length = Math.ceil(hold * 1000)
   const width = Math.max(1, Math.ceil(hold / BUCKETS_IN_HOLD)) * 1000
   const expires = Math.ceil((now + length) / width) * width
   const slot = slotEnd(now, window)
-  // What all of a bucket have in common, so that they are one: the slot of the last that can be in it.
+  // What all of a bucket have in common, so that they are one: the slot of the last that can be in
+  // it.
   const ends = slotEnd(expires - length, window)
   return { slot, hold: { expires, ends }, until: Math.max(expires, slot + Math.ceil(window * 1000)) }
 }

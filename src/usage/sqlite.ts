@@ -12,8 +12,9 @@ const SQLITE_BUSY = 5
 const SCHEMA_VERSION = 2
 
 /**
- * `holds` has the sums of open reservations, so that no call adds up `reservations`, in which each is found by its id alone.
- * AUTOINCREMENT, as a reservation whose bucket is gone must not take its bytes out of a later one.
+ * `holds` has the sums of open reservations, so that no call adds up `reservations`, in which each
+ * is found by its id alone. AUTOINCREMENT, as a reservation whose bucket is gone must not take its
+ * bytes out of a later one.
  */
 const RESERVATIONS = `
   CREATE TABLE holds (
@@ -36,8 +37,8 @@ const SCHEMA = `
 `
 
 /**
- * Version 1 had no `holds`, and added up `reservations` each time. Their holds end with their minute, and they can be settled
- * for a month, as neither the hold nor the window is known here.
+ * Version 1 had no `holds`, and added up `reservations` each time. Their holds end with their
+ * minute, and they can be settled for a month, as neither the hold nor the window is known here.
  */
 const FROM_VERSION_1 = `
   ALTER TABLE reservations RENAME TO version_1;
@@ -51,7 +52,10 @@ const FROM_VERSION_1 = `
   DROP TABLE version_1;
 `
 
-/** Rows that a call drops at most, of reservations or counters that nobody needs any more: more than it adds, so none are left behind. */
+/**
+ * Rows that a call drops at most, of reservations or counters that nobody needs any more: more than
+ * it adds, so none are left behind.
+ */
 const FORGOTTEN_AT_ONCE = 16
 
 /**
@@ -173,7 +177,8 @@ function prepareStatements(db: DatabaseSync) {
        WHERE id IN (SELECT id FROM reservations WHERE until <= ? ORDER BY until LIMIT ${FORGOTTEN_AT_ONCE})`,
     ),
     dropSlots: db.prepare('DELETE FROM slots WHERE key = ? AND ends <= ?'),
-    // But not its reservations: they may yet be settled, and count for as long as others of their time.
+    // But not its reservations: they may yet be settled, and count for as long as others of their
+    // time.
     dropHolds: db.prepare('DELETE FROM holds WHERE key = ? AND expires <= ?'),
     sum: db.prepare(
       `SELECT (SELECT coalesce(sum(bytes), 0) FROM slots WHERE key = ?)

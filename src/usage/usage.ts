@@ -1,27 +1,36 @@
 /**
- * How much each key has used, and how often something was asked for: what quotas and rate limits are decided by.
+ * How much each key has used, and how often something was asked for: what quotas and rate limits
+ * are decided by.
  *
- * It knows nothing of HTTP or of images. Any number of processes share one usage: those of a machine through a file
- * (`sqlite.ts`), those of several machines through a Redis (`redis.ts`). `test/usage/contract.ts` is this contract as tests,
- * and both pass it.
+ * It knows nothing of HTTP or of images. Any number of processes share one usage: those of a
+ * machine through a file (`sqlite.ts`), those of several machines through a Redis (`redis.ts`).
+ * `test/usage/contract.ts` is this contract as tests, and both pass it.
  *
  * Promised by both:
  *
- * - A reservation passes if, and only if, what the key used in the window before it, what is reserved at the time, and its own
- *   bytes are together no more than the limit. Of any number of parallel calls no more pass than fit.
- * - The window rolls: bytes count from the time of their reservation until the window has passed after the end of the slot
- *   that this time is in, so never for less than the window, and for less than one slot more. `slots.ts` has the slots.
- * - A call costs the same however many uploads there were and however many reservations are open, also one that is refused: a key
- *   has at most some 290 slots, and 61 sums of open reservations for each length of hold. Each open reservation is found by
- *   its id alone; what nobody needs any more is forgotten a few at a time.
- * - A reservation that is neither settled nor released counts for its hold, and less than 1/60 of it more (or a second).
- * - `now` is the caller's clock. One that jumps back frees nothing early; one that jumps ahead may, and that stays free.
- * - The window may be another at the next start, as slots know when they end. What is older than the window is forgotten as it
- *   is met, so a longer window begins with what the shorter one still held.
- * - It fails closed: whatever goes wrong is a rejection with a `UsageError`, never a reservation that was not made.
+ * - A reservation passes if, and only if, what the key used in the window before it, what is
+ *   reserved at the time, and its own bytes are together no more than the limit. Of any number of
+ *   parallel calls no more pass than fit.
+ * - The window rolls: bytes count from the time of their reservation until the window has passed
+ *   after the end of the slot that this time is in, so never for less than the window, and for less
+ *   than one slot more. `slots.ts` has the slots.
+ * - A call costs the same however many uploads there were and however many reservations are open,
+ *   also one that is refused: a key has at most some 290 slots, and 61 sums of open reservations
+ *   for each length of hold. Each open reservation is found by its id alone; what nobody needs any
+ *   more is forgotten a few at a time.
+ * - A reservation that is neither settled nor released counts for its hold, and less than 1/60 of
+ *   it more (or a second).
+ * - `now` is the caller's clock. One that jumps back frees nothing early; one that jumps ahead may,
+ *   and that stays free.
+ * - The window may be another at the next start, as slots know when they end. What is older than
+ *   the window is forgotten as it is met, so a longer window begins with what the shorter one still
+ *   held.
+ * - It fails closed: whatever goes wrong is a rejection with a `UsageError`, never a reservation
+ *   that was not made.
  *
- * Not promised: that a reservation whose call rejects was not made (it may count until its hold is over), and that a limit
- * holds when a reservation is settled after its hold. Such bytes are there, so they count, though others had their room.
+ * Not promised: that a reservation whose call rejects was not made (it may count until its hold is
+ * over), and that a limit holds when a reservation is settled after its hold. Such bytes are there,
+ * so they count, though others had their room.
  */
 export interface Usage {
   /** Takes bytes out of a key's quota before they are stored, if it has so many left. */
@@ -71,11 +80,17 @@ export interface ReserveRequest {
   readonly limit: number
   /** Seconds. */
   readonly window: number
-  /** Seconds after which a reservation that is neither settled nor released no longer counts. Few different ones. */
+  /**
+   * Seconds after which a reservation that is neither settled nor released no longer counts. Few
+   * different ones.
+   */
   readonly hold: number
   /** Unix ms. */
   readonly now: number
-  /** Who knows this can settle and release it. One that no reservation had before; without it, a random one. */
+  /**
+   * Who knows this can settle and release it. One that no reservation had before; without it, a
+   * random one.
+   */
   readonly id?: string
 }
 
@@ -95,8 +110,8 @@ export interface Exceeded {
   readonly reserved: number
   readonly limit: number
   /**
-   * Seconds until so many bytes are free, whether what is under way is stored or given up; the whole window for more bytes
-   * than the limit, which never fit. At least 1.
+   * Seconds until so many bytes are free, whether what is under way is stored or given up; the
+   * whole window for more bytes than the limit, which never fit. At least 1.
    */
   readonly retryAfter: number
 }

@@ -11,7 +11,10 @@ interface Upload {
   /** The end of its slot. */
   readonly ends: number
   state: 'reserved' | 'used' | 'released'
-  /** Whether its hold was over, or its slot's window had passed, when something was reserved: it stays so if the clock jumps back. */
+  /**
+   * Whether its hold was over, or its slot's window had passed, when something was reserved: it
+   * stays so if the clock jumps back.
+   */
   isOver: boolean
 }
 

@@ -109,7 +109,10 @@ async function reserveMany(usage: Usage, changes: Partial<ReserveRequest> = {}) 
 }
 const wide = { key: 'many', bytes: 1, limit: 1e9, window: 86_400, hold: 1200, now: NOON }
 
-/** Microseconds of CPU of 200 calls of each kind: the least of several rounds in turn, as others are at work beside us. */
+/**
+ * Microseconds of CPU of 200 calls of each kind: the least of several rounds in turn, as others are
+ * at work beside us.
+ */
 async function costs<Kind extends string>(
   kinds: Record<Kind, () => Promise<unknown>>,
 ): Promise<Record<Kind, number>> {
@@ -189,7 +192,10 @@ test('of the counters of many clients, a call drops a few', async () => {
   await usage.close()
 })
 
-/** A file as version 1 made it: one upload that is counted, and three that are not, two of one minute. */
+/**
+ * A file as version 1 made it: one upload that is counted, and three that are not, two of one
+ * minute.
+ */
 function makeVersion1(path: string) {
   const db = new DatabaseSync(path)
   db.exec(`
