@@ -23,8 +23,9 @@ export function toProblem(error: unknown): Problem {
 /** Answers with a problem, in the shape that the address speaks, so that the client gets to read it. */
 export function answerProblem(request: FastifyRequest, reply: FastifyReply, problem: Problem) {
   request.failure = problem.code
+  request.limitMet = problem.limit
   // Not one stack for each of a crowd.
-  if (problem.code === 'server_busy') request.log.warn(problem.code)
+  if (problem.limit !== undefined) request.log.warn({ limit: problem.limit }, problem.code)
   else if (problem.status >= 500) request.log.error({ err: problem.cause ?? problem }, problem.code)
   else request.log.debug({ err: problem.cause }, problem.code)
 

@@ -126,10 +126,11 @@ export async function buildApp({
   const uploadUrlOf = (name: ImageName, ticket: string) => `${base}/incoming/${name.text}?ticket=${ticket}`
   const deleteUrlOf = (name: ImageName) => deleteLink(name, { base, secret: rest.secret })
   const doors = openAdmission(rest)
+  app.addHook('onListen', async () => doors.watch())
   app.addHook('onClose', async () => doors.close())
   const presign = area && openPresign({ ...rest, area, admission: doors, now, uploadUrlOf })
   const { store } = presign ?? rest
-  const fitter = openFitter({ config, spool: rest.spool, digest: store.digest })
+  const fitter = openFitter({ ...rest, digest: store.digest })
   app.addHook('onClose', async () => fitter.close())
   const headers = storedHeaders(store)
   const deps: Deps = { ...rest, store, headers, presign, fitter, now, network, urlOf, ownUrlOf, deleteUrlOf }
@@ -146,7 +147,7 @@ export async function buildApp({
   boundOutput(app, budget)
   app.decorate('minUploadRate', config.minUploadRate)
   app.decorate('paceWindow', config.idleTimeout)
-  for (const fact of ['apiKey', 'taken', 'failure']) app.decorateRequest(fact, undefined)
+  for (const fact of ['apiKey', 'taken', 'failure', 'limitMet']) app.decorateRequest(fact, undefined)
   metrics?.watch(app)
   app.addHook('onRequest', logAtEnd)
   app.addHook('onRequest', refuseDoubtful)

@@ -63,6 +63,15 @@ export function count(text: string, context: z.RefinementCtx): number {
     : refuse(context, `"${text}" is not a whole number, or 0 for none`)
 }
 
+/** Reads a share of something, in whole percent. */
+export function percentage(text: string, context: z.RefinementCtx): number {
+  const [, digits] = /^(\d{1,3})\s*%$/.exec(text.trim()) ?? []
+  const value = Number(digits ?? 0)
+  return value >= 1 && value <= 100
+    ? value
+    : refuse(context, `"${text}" is not a percentage from 1% to 100%, like 50%`)
+}
+
 /** Reads a number of processes; `auto` for as many as can run at the same time here. */
 export function workers(text: string, context: z.RefinementCtx): number {
   if (text === 'auto') return availableParallelism()

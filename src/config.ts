@@ -16,6 +16,7 @@ import {
   origins,
   orOff,
   PIXEL_UNITS,
+  percentage,
   port,
   proxies,
   publicUrl,
@@ -72,6 +73,7 @@ const variables = z.object({
     .transform(orOff(quantity(SIZE_UNITS))),
   WORKERS: z.string().default('1').transform(workers),
   MAX_CONCURRENT_UPLOADS: z.string().default('256').transform(count),
+  MAX_KEY_SHARE: z.string().default('50%').transform(percentage),
   MAX_MEMORY: z
     .string()
     .default('1GB')
@@ -287,6 +289,8 @@ function toConfig(values: Values) {
     workers: values.WORKERS,
     /** Uploads at once; 0 for any number. */
     maxConcurrentUploads: values.MAX_CONCURRENT_UPLOADS,
+    /** Percent of the slots for uploads, calls of a model and copies that one key may hold while there are other keys. */
+    maxKeyShare: values.MAX_KEY_SHARE,
     /** Bytes of the process beyond which it takes no uploads; 0 for any number. */
     maxMemory: values.MAX_MEMORY,
     /** Bytes of images that are kept in memory; 0 for none. */

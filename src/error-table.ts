@@ -357,7 +357,8 @@ export const ERRORS = {
   ),
   server_busy: entry(
     503,
-    () => 'The server is as busy as it may be, and has read nothing of this request. Try again shortly.',
+    () =>
+      'The server is at its limit, or this key at its share of it. Nothing was stored. Try again shortly.',
   ),
   store_unavailable: entry(503, () => 'The image store does not answer. Try again shortly.'),
   internal: entry(

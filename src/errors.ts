@@ -19,22 +19,27 @@ const HEADERS: { readonly [code in ErrorCode]?: Readonly<Record<string, string>>
   store_unavailable: { 'retry-after': '5' },
 }
 
+export interface ProblemOptions {
+  readonly headers?: Record<string, string>
+  readonly cause?: unknown
+  readonly limit?: string
+}
+
 /** An error with an answer for the client; `message` is that answer, and `cause` is for the log alone. */
 export class Problem extends Error {
   override name = 'Problem'
   readonly code: ErrorCode
   readonly status: number
   readonly headers: Readonly<Record<string, string>>
+  /** The limit that was met, for the log alone: the name of its setting, if it has one. */
+  readonly limit: string | undefined
 
-  constructor(
-    code: ErrorCode,
-    message: string,
-    options: { headers?: Record<string, string>; cause?: unknown },
-  ) {
+  constructor(code: ErrorCode, message: string, options: ProblemOptions) {
     super(message, { cause: options.cause })
     this.code = code
     this.status = ERRORS[code].status
     this.headers = { ...HEADERS[code], ...options.headers }
+    this.limit = options.limit
   }
 }
 
@@ -43,13 +48,18 @@ export function problem<C extends ErrorCode>(code: C, ...detail: Detail<C>): Pro
   return new Problem(code, textOf(code, detail), {})
 }
 
-/** The same, with the failure that led to it (for the log) or headers of this one answer. */
+/** The same, with the failure that led to it or the limit that was met (both for the log), or headers of this one answer. */
 export function problemWith<C extends ErrorCode>(
   code: C,
-  options: { headers?: Record<string, string>; cause?: unknown },
+  options: ProblemOptions,
   ...detail: Detail<C>
 ): Problem {
   return new Problem(code, textOf(code, detail), options)
+}
+
+/** The server is at a limit; `limit` is the name of its setting, if it has one, and the log says it. */
+export function busy(limit: string): Problem {
+  return problemWith('server_busy', { limit })
 }
 
 /** The envelope of `/api`, three members whatever happens. */

@@ -8,6 +8,8 @@ declare module 'fastify' {
     taken: number | undefined
     /** Why the request was refused, or what failed. */
     failure: ErrorCode | undefined
+    /** The limit that was met, where the server was too busy: the name of its setting, if it has one. */
+    limitMet: string | undefined
   }
   interface FastifyContextConfig {
     /** What the log shows for the path, where that is a client's name for its file. */
@@ -29,6 +31,7 @@ export function logAtEnd(request: FastifyRequest, reply: FastifyReply, done = ()
       key: request.apiKey?.name,
       bytes: request.taken ?? sentOf(request, reply, socket.bytesWritten - before),
       code: request.failure,
+      limit: request.limitMet,
     }
     if (reply.raw.writableFinished) request.log.info(line, 'request')
     else if (wasTooSlow(socket)) request.log.info(line, 'request, client read more slowly than MIN_READ_RATE')

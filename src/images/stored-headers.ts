@@ -1,8 +1,9 @@
 import { LRUCache } from 'lru-cache'
+import { semaphore } from '../core/semaphore.ts'
+import { busy } from '../errors.ts'
 import { FORMATS, type Header, HeaderReader } from '../formats.ts'
 import type { ImageName } from '../name.ts'
 import type { Opened, Store } from '../store/store.ts'
-import { type TurnOptions, turns } from '../turns.ts'
 
 /** Headers that are remembered, by name: some 200 bytes each. */
 const MOST_REMEMBERED = 10_000
@@ -13,8 +14,9 @@ const NEXT_READ = 1024 ** 2
 
 /**
  * Headers that are read from the store at once, as with lists: each may take a megabyte of memory.
+ * A key that reads `share` of them waits until other keys have had their turn.
  */
-const READS: TurnOptions = { most: 4, waiting: 256, ofKey: 64, patience: 10_000, code: 'server_busy' }
+const READS = { slots: 4, share: 2, waiting: 256, ofKey: 64, patience: 10_000 }
 
 /** Who asks. */
 export interface Asker {
@@ -42,10 +44,15 @@ export interface StoredHeaders {
 /** Reads headers once, a few at a time, and remembers them in an LRU cache. */
 export function storedHeaders(store: Store): StoredHeaders {
   const known = new LRUCache<string, Header>({ max: MOST_REMEMBERED })
-  const turn = turns(READS)
+  const slots = semaphore({
+    slots: READS.slots,
+    share: () => READS.share,
+    queue: { length: READS.waiting, ofKey: () => READS.ofKey, patience: READS.patience },
+    refusal: () => busy('headers'),
+  })
 
   async function find(name: ImageName, size: number, { keyId, signal }: Asker): Promise<Header> {
-    using _turn = await turn(keyId, signal)
+    using _slot = await slots.acquire(keyId, signal)
     // Somebody else may have read it meanwhile.
     const header = known.get(name.text) ?? (await readHeader(name, { size, store, signal }))
     known.set(name.text, header)

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { FastifyRequest } from 'fastify'
 import { askForBody } from '../connection.ts'
-import { type Problem, problem, problemWith } from '../errors.ts'
+import { Problem, problem, problemWith } from '../errors.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -23,6 +23,17 @@ const GATHERING_TIME = 50
 const FREE_PIECES = 64 * 1024
 const BYTES_PER_PIECE = 64
 
+/** What is still to let a body in, by request. */
+const admissions = new WeakMap<IncomingMessage, () => Promise<void>>()
+
+/**
+ * Calls `admit` once the first bytes of a request's body have arrived, or its end if it has none, and before they are given to whoever reads
+ * it. If it rejects, so does reading the body, and no more of it is taken from the connection.
+ */
+export function whenBodyArrives(raw: IncomingMessage, admit: () => Promise<void>): void {
+  admissions.set(raw, admit)
+}
+
 /** A request's body, to be read once, in pieces that are gone when the next is asked for: whoever needs one for longer copies it. */
 export interface Body extends AsyncIterableIterator<Buffer> {
   /** Why it failed, if it has. */
@@ -41,13 +52,20 @@ export interface Body extends AsyncIterableIterator<Buffer> {
  */
 export function openBody({ raw, server }: Pick<FastifyRequest, 'raw' | 'server'>, maxBody: number): Body {
   askForBody(raw)
-  return new RequestBody(raw, { maxBody, minRate: server.minUploadRate, paceWindow: server.paceWindow })
+  const admit = admissions.get(raw)
+  return new RequestBody(raw, {
+    maxBody,
+    minRate: server.minUploadRate,
+    paceWindow: server.paceWindow,
+    admit,
+  })
 }
 
 interface BodyLimits {
   readonly maxBody: number
   readonly minRate: number
   readonly paceWindow: number
+  readonly admit: (() => Promise<void>) | undefined
 }
 
 const NONE = Buffer.of()
@@ -59,6 +77,7 @@ class RequestBody implements Body {
   failure: Problem | undefined
   #raw: IncomingMessage
   #maxBody: number
+  #admit: (() => Promise<void>) | undefined
   #received = 0
   #pieces = 0
   #gathered: Buffer | undefined
@@ -72,9 +91,10 @@ class RequestBody implements Body {
   /** The piece that is being used. */
   #inUse: Buffer | undefined
 
-  constructor(raw: IncomingMessage, { maxBody, minRate, paceWindow }: BodyLimits) {
+  constructor(raw: IncomingMessage, { maxBody, minRate, paceWindow, admit }: BodyLimits) {
     this.#raw = raw
     this.#maxBody = maxBody
+    this.#admit = admit
     if (raw.destroyed) {
       this.#end(problem('upload_incomplete'))
       return
@@ -91,6 +111,26 @@ class RequestBody implements Body {
 
   async next(): Promise<Taken> {
     this.#letGo()
+    const taken = await this.#read()
+    if (this.#admit) await this.#letIn(this.#admit)
+    return taken
+  }
+
+  async #letIn(admit: () => Promise<void>): Promise<void> {
+    this.#admit = undefined
+    try {
+      await admit()
+    } catch (error) {
+      const refusal = error instanceof Problem ? error : problemWith('internal', { cause: error })
+      this.#end(refusal)
+      // Also where the whole body has come already.
+      this.failure = refusal
+      this.#ready = []
+      throw refusal
+    }
+  }
+
+  async #read(): Promise<Taken> {
     const value = this.#ready.shift()
     if (value !== undefined) {
       if (this.#ready.length === 0 && !this.#isOver) this.#raw.resume()

@@ -2,11 +2,11 @@ import { randomBytes } from 'node:crypto'
 import { readIdentity, userId } from '../auth/keys/upstream-identity.ts'
 import { BoundedMap } from '../bounded-map.ts'
 import { type Config, ConfigError } from '../config.ts'
+import { semaphore } from '../core/semaphore.ts'
 import { type Problem, problemWith } from '../errors.ts'
 import type { ApiKey, Keyring, KeyringOptions } from '../keys.ts'
 import { idOf } from './known.ts'
 import { recent } from './recent.ts'
-import { slots } from './slots.ts'
 
 /** Milliseconds until the gateway must have answered, the wait for a slot included. */
 const TIMEOUT = 5000
@@ -103,13 +103,17 @@ type Reader<T> = (answer: Response) => T | Promise<T>
  * models to everybody.
  */
 function selective(url: string) {
-  const slot = slots({ atOnce: AT_ONCE, waiting: WAITING })
+  const slots = semaphore({
+    slots: AT_ONCE,
+    queue: { length: WAITING },
+    refusal: () => new Error('too many questions are waiting for an answer'),
+  })
   let isProven = false
 
   async function ask<T>(key: string, read: Reader<T>): Promise<T | undefined> {
     const signal = AbortSignal.timeout(TIMEOUT)
     try {
-      using _ = await slot(signal)
+      using _slot = await slots.acquire('', signal)
       return await acceptedAnswer(url, { key, signal, read })
     } catch (cause) {
       throw problemWith('auth_unavailable', { cause })

@@ -19,7 +19,7 @@ type Kind = 'upload' | 'download' | 'other'
  * client chose.
  */
 export function requestMetrics(registry: Registry): (app: FastifyInstance) => void {
-  const { requests, problems, received, sent, inFlight, ...ofKind } = instruments(registry)
+  const { requests, problems, limitsMet, received, sent, inFlight, ...ofKind } = instruments(registry)
 
   function begin(request: FastifyRequest, reply: FastifyReply): void {
     // Once, as each look makes a copy.
@@ -32,6 +32,7 @@ export function requestMetrics(registry: Registry): (app: FastifyInstance) => vo
       const method = METHODS.has(request.method) ? request.method : 'other'
       requests.inc({ route, method, status: reply.statusCode })
       if (request.failure !== undefined) problems.inc({ route, code: request.failure })
+      if (request.limitMet !== undefined) limitsMet.inc({ limit: request.limitMet })
       const traffic = trafficOf(socket)
       received.inc({ route }, traffic.received)
       sent.inc({ route }, traffic.sent)
@@ -81,6 +82,7 @@ function instruments(registry: Registry) {
     inFlight,
     requests: counter('layover_requests_total', 'Requests that have ended.', 'route', 'method', 'status'),
     problems: counter('layover_problems_total', 'Refusals and failures, by error code.', 'route', 'code'),
+    limitsMet: counter('layover_limits_met_total', 'Refusals because of load, by limit.', 'limit'),
     received: counter('layover_received_bytes_total', 'Bytes from clients, headers included.', 'route'),
     sent: counter('layover_sent_bytes_total', 'Bytes to clients, headers included.', 'route'),
     uploads: counter(

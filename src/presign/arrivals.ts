@@ -16,7 +16,7 @@ export interface ArrivalOptions {
   readonly incoming: Store
   readonly marks: Marks
   readonly links: Pick<OpenLinks, 'free'>
-  /** Each has its place while it is looked at, as any upload has. */
+  /** Each has its slot while it is looked at, as any upload has. */
   readonly admission: Pick<Admission, 'take'>
   readonly usage: Usage
   readonly staging: StageOptions
@@ -76,7 +76,7 @@ export function arrivals(options: ArrivalOptions): Arrivals {
   async function check(key: string, arrival: Arrival): Promise<void> {
     const { name, ticket } = arrival
     try {
-      using _place = await admission.take(ticket.size)
+      using _slot = await admission.take(ticket.size, ticket.keyId)
       const { size, body } = await incoming.open(key)
       if (size !== ticket.size) body.destroy()
       refuseOther(size === ticket.size, name, ticket)

@@ -8,7 +8,7 @@ export interface Ticket {
   readonly size: number
   /** Unix seconds from which on nothing may begin to be sent. */
   readonly deadline: number
-  /** Id of the key that asked for it. */
+  /** Id of the key that asked for the link. */
   readonly keyId: string
   /** What was taken out of the quota for it, if there is one. */
   readonly reservation: Reservation | undefined
@@ -18,6 +18,8 @@ const CIPHER = 'aes-256-gcm'
 const NONCE_BYTES = 12
 const TAG_BYTES = 16
 const NUMBER_BYTES = 6
+/** A key's id in hexadecimal; a reservation's is a UUID. */
+const KEY_DIGITS = 64
 const UUID = /^(.{8})(.{4})(.{4})(.{4})(.{12})$/
 
 /**
@@ -32,16 +34,16 @@ export function sealTicket(
   const numbers = Buffer.alloc(2 * NUMBER_BYTES)
   numbers.writeUIntBE(size, 0, NUMBER_BYTES)
   numbers.writeUIntBE(deadline, NUMBER_BYTES, NUMBER_BYTES)
-  const held = keyId + (reservation?.id ?? '').replaceAll('-', '')
+  const key = keyId + (reservation?.id.replaceAll('-', '') ?? '')
   const nonce = randomBytes(NONCE_BYTES)
   const cipher = createCipheriv(CIPHER, keyFrom(secret), nonce).setAAD(Buffer.from(name.text))
-  const sealed = [cipher.update(numbers), cipher.update(held, 'hex'), cipher.final()]
+  const sealed = [cipher.update(numbers), cipher.update(key, 'hex'), cipher.final()]
   return Buffer.concat([nonce, ...sealed, cipher.getAuthTag()]).toString('hex')
 }
 
 /** Reads a ticket for a name; undefined for anything that was not sealed for it with this secret. */
 export function openTicket(text: string, name: ImageName, secret: Buffer): Ticket | undefined {
-  const bytes = Buffer.from(/^(?:[0-9a-f]{2}){40,88}$/.test(text) ? text : '', 'hex')
+  const bytes = Buffer.from(/^(?:[0-9a-f]{2}){72,88}$/.test(text) ? text : '', 'hex')
   const [nonce, tag] = [bytes.subarray(0, NONCE_BYTES), bytes.subarray(-TAG_BYTES)]
   if (bytes.length === 0) return undefined
   try {
@@ -51,18 +53,14 @@ export function openTicket(text: string, name: ImageName, secret: Buffer): Ticke
     const plain = Buffer.concat([sealed, decipher.final()])
     const size = plain.readUIntBE(0, NUMBER_BYTES)
     const deadline = plain.readUIntBE(NUMBER_BYTES, NUMBER_BYTES)
-    const [keyId, reservation] = heldIn(plain.toString('hex', 2 * NUMBER_BYTES), size)
+    const held = plain.toString('hex', 2 * NUMBER_BYTES)
+    const [keyId, id] = [held.slice(0, KEY_DIGITS), held.slice(KEY_DIGITS).replace(UUID, '$1-$2-$3-$4-$5')]
+    const reservation: Reservation | undefined =
+      id === '' ? undefined : { granted: true, key: keyId, id, bytes: size }
     return { size, deadline, keyId, reservation }
   } catch {
     return undefined
   }
-}
-
-/** A key's id is 64 digits, a reservation's a UUID. */
-function heldIn(held: string, bytes: number): [string, Reservation | undefined] {
-  const [key, digits] = [held.slice(0, 64), held.slice(64)]
-  const id = digits.replace(UUID, '$1-$2-$3-$4-$5')
-  return [key, digits === '' ? undefined : { granted: true, key, id, bytes }]
 }
 
 /** Not the secret itself, which also makes owner marks and delete links. */

@@ -67,7 +67,9 @@ export function presigned(
     return allFactsOf(name, await look(name, { request, reply }, deps), deps)
   })
 
-  const taken = { onRequest: [refuseOtherUploads(deps), doors.mayUpload()], schema: PRESIGN_SCHEMAS.put }
+  const keyId = (request: FastifyRequest) => uploadIn(request, presign).ticket.keyId
+  const mayPut = [refuseOtherUploads(deps), doors.mayUpload({ keyId })]
+  const taken = { onRequest: mayPut, schema: PRESIGN_SCHEMAS.put }
   app.put(INCOMING, taken, async (request, reply) => {
     using _place = holdPlace(request)
     const { name } = await take(request, deps)

@@ -53,7 +53,8 @@ export async function runFitWorker(job: Job, image: Staged, options: RunOptions)
   const ended = once(worker, 'close') as Promise<[number | null]>
   ended.catch(() => {})
   // There is no room for another process, or for its pipes, which are not there then.
-  if (worker.pid === undefined) throw problemWith('fit_busy', { cause: await ended.catch((error) => error) })
+  if (worker.pid === undefined)
+    throw problemWith('fit_busy', { limit: 'processes', cause: await ended.catch((error) => error) })
   const timer = setTimeout(() => worker.kill('SIGKILL'), options.timeout * 1000)
   const leave = () => worker.kill('SIGKILL')
   signal.addEventListener('abort', leave, { once: true })

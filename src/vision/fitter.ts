@@ -1,10 +1,11 @@
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import type { Config } from '../config.ts'
-import { type Problem, problem } from '../errors.ts'
+import { semaphore } from '../core/semaphore.ts'
+import { type Problem, problem, problemWith } from '../errors.ts'
+import { type KeyShareOptions, keyShare } from '../keys/share.ts'
 import type { Spool } from '../spool.ts'
 import type { Staged } from '../stage.ts'
-import { turns } from '../turns.ts'
 import { type ImageFacts, reasonsAgainst, type Target, targetOf } from './compatibility.ts'
 import { EXITS, type Job } from './fit-job.ts'
 import { runFitWorker } from './fit-process.ts'
@@ -25,8 +26,8 @@ export interface CopyWanted {
   readonly strip: boolean
 }
 
-export interface FitterOptions {
-  readonly config: Pick<Config, 'fit' | 'maxFileSize' | 'maxPixels'>
+export interface FitterOptions extends Pick<KeyShareOptions, 'keyring'> {
+  readonly config: Pick<Config, 'fit' | 'maxFileSize' | 'maxPixels' | 'maxKeyShare'>
   readonly spool: Spool
   readonly digest: 'md5' | undefined
   /** The folder from where the library is looked for. */
@@ -52,10 +53,19 @@ export interface Fitter {
   close(): void
 }
 
-export function openFitter({ config, spool, digest, home = HOME }: FitterOptions): Fitter {
+export function openFitter({ config, keyring, spool, digest, home = HOME }: FitterOptions): Fitter {
   const { fit } = config
   const waiting = WAITING_FOR_EACH * fit.workers
-  const turn = turns({ most: fit.workers, waiting, ofKey: waiting, patience: PATIENCE, code: 'fit_busy' })
+  const slots = semaphore({
+    slots: fit.workers,
+    share: () => keyShare(fit.workers, { config, keyring }),
+    queue: {
+      length: waiting,
+      ofKey: () => keyShare(fit.workers + waiting, { config, keyring }),
+      patience: PATIENCE,
+    },
+    refusal: (why) => problemWith('fit_busy', { limit: why === 'share' ? 'MAX_KEY_SHARE' : 'FIT_WORKERS' }),
+  })
   const closing = new AbortController()
   let library: string | undefined
 
@@ -79,7 +89,7 @@ export function openFitter({ config, spool, digest, home = HOME }: FitterOptions
       const target = targetOf(limits, facts)
       if (target === undefined) throw impossible(limits, facts)
       const either = AbortSignal.any([signal, closing.signal])
-      using _turn = await turn(keyId, either)
+      using _slot = await slots.acquire(keyId, either)
       const job = jobOf({ image, target, wanted, sharp, config })
       const copy = await runFitWorker(job, image, { ...fit, spool, digest, signal: either })
       if (reasonsAgainst(limits, factsOfStaged(copy)).length === 0) return copy
@@ -87,7 +97,7 @@ export function openFitter({ config, spool, digest, home = HOME }: FitterOptions
       throw problem('fit_failed', { reason: 'no size of it is taken' })
     },
 
-    close: () => closing.abort(problem('fit_busy')),
+    close: () => closing.abort(problemWith('fit_busy', { limit: 'stopping' })),
   }
 }
 

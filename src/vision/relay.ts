@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, onRequestAsyncHookHandler } from 'fastify'
 import { errors } from 'undici'
 import { whileClientWaits } from '../connection.ts'
-import { asAnthropicError, problem, problemWith } from '../errors.ts'
+import { asAnthropicError } from '../errors.ts'
 import { readOptions } from '../intake/options.ts'
 import { keyOf } from '../keys.ts'
 import { quotaOf } from '../limits.ts'
@@ -9,6 +9,7 @@ import { jsonText } from '../problem-text.ts'
 import type { Deps } from '../routes/deps.ts'
 import { refuseOtherMethods } from '../routes/other-methods.ts'
 import { clientGone } from '../routes/take-upload.ts'
+import { admitCalls } from './admit-calls.ts'
 import { credentialsFor, takeCredentials } from './caller.ts'
 import { RELAY_SCHEMAS } from './describe-relay.ts'
 import type { Shape } from './find-images.ts'
@@ -41,7 +42,8 @@ export function relay(app: FastifyInstance, deps: Deps, { mayEnter, base, upstre
   const { vision } = config
   const upstream = openUpstream(upstreamUrl, vision)
   app.addHook('onClose', () => upstream.close())
-  const mayAsk = [takeCredentials, mayEnter, places(vision.maxConcurrent)]
+  const mayAsk = [takeCredentials, mayEnter]
+  const admission = admitCalls(deps)
 
   /** Passes a call on, and answers with what comes of it. */
   async function pass(request: FastifyRequest, call: Omit<Call, 'headers'>) {
@@ -56,7 +58,7 @@ export function relay(app: FastifyInstance, deps: Deps, { mayEnter, base, upstre
 
   for (const shape of Object.keys(PATHS) as Shape[]) {
     const path = PATHS[shape]
-    const onRequest = [...mayAsk, refuseTooLargeRequest(vision.maxBody)]
+    const onRequest = [...mayAsk, refuseTooLargeRequest(vision.maxBody), admission.withBody]
     const told = shape === 'messages' ? { problemText: jsonText(asAnthropicError) } : {}
     const options = { onRequest, schema: RELAY_SCHEMAS[shape], config: told }
     app.post(`/v1${path}`, options, async (request, reply) => {
@@ -89,27 +91,14 @@ export function relay(app: FastifyInstance, deps: Deps, { mayEnter, base, upstre
     refuseOtherMethods(app, `/v1${path}`, ['POST'], told)
   }
 
-  const models = { onRequest: mayAsk, schema: RELAY_SCHEMAS.models, exposeHeadRoute: false }
+  const onRequest = [...mayAsk, admission.withoutBody]
+  const models = { onRequest, schema: RELAY_SCHEMAS.models, exposeHeadRoute: false }
   app.get('/v1/models', models, async (request, reply) => {
     const call = { method: 'GET', path: `/models${queryOf(request)}`, signal: clientGone(reply) } as const
     const answer = await whileClientWaits(request.raw, pass(request, call))
     return send(answer, { request, reply, idle: config.idleTimeout })
   })
   refuseOtherMethods(app, '/v1/models', ['GET'])
-}
-
-/** An `onRequest` hook that lets in so many calls at once, each until its answer has left or its client has. */
-function places(most: number): onRequestAsyncHookHandler {
-  let taken = 0
-  return async (_request, reply) => {
-    if (most > 0 && taken >= most)
-      throw problemWith('server_busy', { cause: new Error('too busy: VISION_MAX_CONCURRENT') })
-    if (reply.raw.destroyed) throw problem('upload_incomplete')
-    taken += 1
-    reply.raw.once('close', () => {
-      taken -= 1
-    })
-  }
 }
 
 /** Disposes of what is only needed as long as the answer is not at its end. */

@@ -11,7 +11,9 @@ const [, , path = '', home = '', dir = '', without] = process.argv
 const limits = { maxFileSize: 1e6, maxPixels: 1e8 }
 const spool = await openSpool({ dir, minFree: 0, maxAge: 60 })
 const fit = { workers: 1, timeout: 20, memory: 128 * 1024 ** 2 }
-const fitter = openFitter({ config: { fit, ...limits }, spool, digest: undefined, home })
+const config = { fit, maxKeyShare: 50, ...limits }
+const keyring = { isShared: () => false }
+const fitter = openFitter({ config, keyring, spool, digest: undefined, home })
 fitter.refuseUnlessReady()
 await using image = await stage(createReadStream(path), { spool, ...limits })
 if (without) takeAllDescriptors()

@@ -79,6 +79,15 @@ export async function answersTo(port: number, bytes: string | Buffer): Promise<R
   return parseResponses(await buffer(socket))
 }
 
+/** The status of what comes first in answer to a head with `Expect: 100-continue`: 100 if it is let in. Then leaves, without a body. */
+export async function firstAnswerTo(port: number, head: string): Promise<number> {
+  const socket = await openSocket(port)
+  socket.write(head)
+  const [bytes] = (await once(socket, 'data')) as [Buffer]
+  socket.destroy()
+  return Number(bytes.toString('latin1').split(' ')[1])
+}
+
 /** Waits until `check` is true: for what another process or a closed connection brings about. */
 export async function eventually(check: () => boolean | Promise<boolean>, limit = 10_000): Promise<void> {
   const deadline = Date.now() + limit

@@ -1,20 +1,27 @@
-import { fastify } from 'fastify'
-import { afterEach, describe, expect, test, vi } from 'vitest'
+import { Readable } from 'node:stream'
+import { type FastifyRequest, fastify } from 'fastify'
+import { afterEach, describe, expect, test } from 'vitest'
 import { openAdmission } from '../../src/admission.ts'
-import type { Problem } from '../../src/errors.ts'
+import { toProblem } from '../../src/answer-problem.ts'
+import { openBody } from '../../src/intake/body.ts'
 import { OVERHEAD } from '../../src/intake/incoming.ts'
-import { watchLoop } from '../../src/loop-delay.ts'
-import { StorageFull } from '../../src/store/store.ts'
 
 const MAX_FILE_SIZE = 1_000_000
 
 let app = fastify()
 afterEach(() => app.close())
 
-/** Uploads whose handlers go on until they are released, on a disk with so much room. */
+const idle = { mean: 0, watch: () => {}, close: () => {} }
+const one = { isShared: () => false }
+const several = { isShared: () => true }
+
+/** Uploads whose handlers read the body and go on until they are released, on a disk with so much room. */
 async function openDoors({ room, minFreeSpace = 1 }: { room: () => number; minFreeSpace?: number }) {
   app = fastify()
-  const config = { maxConcurrentUploads: 0, maxMemory: 0, maxFileSize: MAX_FILE_SIZE, minFreeSpace }
+  const config = {
+    ...{ maxConcurrentUploads: 0, maxKeyShare: 50, maxMemory: 0 },
+    ...{ maxFileSize: MAX_FILE_SIZE, minFreeSpace },
+  }
   const spool = {
     headroom: async () => {
       const answer = room()
@@ -23,24 +30,31 @@ async function openDoors({ room, minFreeSpace = 1 }: { room: () => number; minFr
       return answer
     },
   }
-  const doors = openAdmission({ config, spool })
+  const doors = openAdmission({ config, keyring: one, spool, loop: idle })
+  app.decorate('minUploadRate', 0)
+  app.decorate('paceWindow', 1)
   app.addHook('onClose', async () => doors.close())
   const waiting: (() => void)[] = []
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, _payload, done) => done(null))
   app.setErrorHandler((error, _request, reply) => {
-    const code = error instanceof StorageFull ? 'storage_full' : (error as Problem).code
-    return reply.code(503).send({ code })
+    return reply.code(503).send({ code: toProblem(error).code })
   })
-  const handler = async () => {
+  const handler = async (request: FastifyRequest) => {
+    // Which a real connection says.
+    request.raw.once('end', () => {
+      request.raw.complete = true
+    })
+    for await (const _piece of openBody(request, 1e9));
     await new Promise<void>((resolve) => waiting.push(resolve))
     return { code: 'ok' }
   }
-  app.post('/', { onRequest: doors.mayUpload() }, handler)
-  app.post('/url', { onRequest: doors.mayUpload({ bytes: MAX_FILE_SIZE }) }, handler)
+  const keyId = () => 'key'
+  app.post('/', { onRequest: doors.mayUpload({ keyId }) }, handler)
+  app.post('/url', { onRequest: doors.mayUpload({ keyId, bytes: MAX_FILE_SIZE }) }, handler)
   const send = async (bytes: number | undefined, url = '/') => {
-    const headers = bytes === undefined ? {} : { 'content-length': String(bytes) }
-    return (await app.inject({ method: 'POST', url, headers })).json().code
+    const payload = bytes === undefined ? Readable.from([Buffer.from('some')]) : Buffer.alloc(bytes)
+    return (await app.inject({ method: 'POST', url, payload })).json().code
   }
   const release = () => {
     for (const go of waiting.splice(0)) go()
@@ -113,59 +127,56 @@ test('one that does not say how much it brings, where there is room for less, ma
   expect(await send(undefined)).toBe('server_busy')
 })
 
-describe('a place', () => {
+describe('a slot', () => {
   const spool = { headroom: async () => 1e12 }
-  const config = { maxConcurrentUploads: 1, maxMemory: 0, maxFileSize: MAX_FILE_SIZE, minFreeSpace: 1 }
-
-  test('taken without a request counts as any other, until it is given back', async () => {
-    const doors = openAdmission({ config, spool })
-    const place = await doors.take(10)
-    await expect(doors.take(10)).rejects.toMatchObject({ code: 'server_busy' })
-    place[Symbol.dispose]()
-    place[Symbol.dispose]()
-    const next = await doors.take(10)
-    await expect(doors.take(10)).rejects.toMatchObject({ code: 'server_busy' })
-    next[Symbol.dispose]()
-    doors.close()
-  })
-
-  test('is not taken while the event loop is far behind, but whatever there is of memory, a few are', async () => {
-    const loop = { mean: 0, close: () => {} }
-    const doors = openAdmission({ config: { ...config, maxConcurrentUploads: 0, maxMemory: 1 }, spool, loop })
-    const few = await Promise.all([1, 2, 3, 4].map(() => doors.take(10)))
-    await expect(doors.take(10)).rejects.toMatchObject({ code: 'server_busy' })
-    few[0]?.[Symbol.dispose]()
-    loop.mean = 700
-    await expect(doors.take(10)).rejects.toMatchObject({ code: 'server_busy' })
-    loop.mean = 500
-    few[0] = await doors.take(10)
-    for (const place of few) place[Symbol.dispose]()
-  })
-})
-
-describe('how far the loop is behind', () => {
-  /** Turns of the loop that take so many milliseconds, one after the other, for ten seconds. */
-  function delayOf(turns: readonly number[]): number {
-    vi.useFakeTimers()
-    let time = 0
-    const loop = watchLoop(() => time)
-    for (let i = 0; time < 10_000; i += 1) {
-      time += 100 + (turns[i % turns.length] ?? 0)
-      vi.advanceTimersByTime(100)
-    }
-    const { mean } = loop
-    loop.close()
-    vi.useRealTimers()
-    return mean
+  const config = {
+    ...{ maxConcurrentUploads: 1, maxKeyShare: 50, maxMemory: 0 },
+    ...{ maxFileSize: MAX_FILE_SIZE, minFreeSpace: 1 },
   }
 
-  test('is what somebody has to wait for, not what most turns take', () => {
-    expect(delayOf([0])).toBe(0)
-    expect(delayOf([20])).toBeLessThan(30)
-    expect(delayOf([900])).toBeGreaterThan(700)
-    // Three seconds of stall in each three and a half, beside many turns without.
-    expect(delayOf([3000, 0, 0, 0, 0])).toBeGreaterThan(2000)
-    // One stall alone.
-    expect(delayOf([1500, ...Array.from({ length: 100 }, () => 0)])).toBeLessThan(400)
+  test('taken without a request counts as any other, until it is given back', async () => {
+    const doors = openAdmission({ config, keyring: one, spool, loop: idle })
+    const slot = await doors.take(10, 'a')
+    await expect(doors.take(10, 'a')).rejects.toMatchObject({ limit: 'MAX_CONCURRENT_UPLOADS' })
+    slot[Symbol.dispose]()
+    slot[Symbol.dispose]()
+    const next = await doors.take(10, 'a')
+    await expect(doors.take(10, 'a')).rejects.toMatchObject({ code: 'server_busy' })
+    next[Symbol.dispose]()
+  })
+
+  test('beyond its share is not given to a key, unless it is the only one', async () => {
+    const ofFive = { ...config, maxConcurrentUploads: 5 }
+    const doors = openAdmission({ config: ofFive, keyring: several, spool, loop: idle })
+    const held = [await doors.take(10, 'a'), await doors.take(10, 'a'), await doors.take(10, 'a')]
+    await expect(doors.take(10, 'a')).rejects.toMatchObject({ code: 'server_busy', limit: 'MAX_KEY_SHARE' })
+    held.push(await doors.take(10, 'b'))
+    for (const slot of held) slot[Symbol.dispose]()
+    const alone = openAdmission({ config: ofFive, keyring: one, spool, loop: idle })
+    for (let i = 0; i < 5; i += 1) await alone.take(10, 'a')
+    await expect(alone.take(10, 'a')).rejects.toMatchObject({ limit: 'MAX_CONCURRENT_UPLOADS' })
+  })
+
+  test('is given to a few whatever memory and event loop say, and to no more', async () => {
+    const loop = { ...idle, mean: 0 }
+    const large = { ...config, maxConcurrentUploads: 0, maxMemory: 1 }
+    const doors = openAdmission({ config: large, keyring: several, spool, loop })
+    const few = await Promise.all([1, 2, 3, 4].map(() => doors.take(10, 'a')))
+    await expect(doors.take(10, 'b')).rejects.toMatchObject({ limit: 'MAX_MEMORY' })
+    loop.mean = 700
+    await expect(doors.take(10, 'b')).rejects.toMatchObject({ limit: 'event_loop' })
+    few.pop()?.[Symbol.dispose]()
+    few.push(await doors.take(10, 'b'))
+    for (const slot of few) slot[Symbol.dispose]()
+  })
+
+  test('that there is no room for is free at once', async () => {
+    const rooms = [5, 1e12]
+    const doors = openAdmission({
+      ...{ config, keyring: one, loop: idle },
+      spool: { headroom: async () => rooms.shift() ?? 0 },
+    })
+    await expect(doors.take(10, 'a')).rejects.toMatchObject({ limit: 'MIN_FREE_SPACE' })
+    ;(await doors.take(10, 'a'))[Symbol.dispose]()
   })
 })

@@ -54,6 +54,7 @@ test('nothing needs to be set', () => {
     minFreeSpace: 100 * 1024 * 1024,
     workers: 1,
     maxConcurrentUploads: 256,
+    maxKeyShare: 50,
     maxMemory: 1024 ** 3,
     cacheSize: 64 * 1024 ** 2,
     urlFetch: { isOn: true, allow: [], timeout: 20 },
@@ -578,6 +579,17 @@ describe('a rate', () => {
 test('UPLOAD_PATH cannot be where the server has addresses of its own', () => {
   for (const path of ['/v1', '/api/images', '/delete', '/docs', '/healthz'])
     expect(faultsOf({ UPLOAD_PATH: path }).message).toMatch(/UPLOAD_PATH: .*of its own/)
+})
+
+describe('MAX_KEY_SHARE', () => {
+  test('is a whole number of percent', () => {
+    expect(loadConfig({ MAX_KEY_SHARE: '25%' }).maxKeyShare).toBe(25)
+    expect(loadConfig({ MAX_KEY_SHARE: '100 %' }).maxKeyShare).toBe(100)
+  })
+
+  test.each(['0%', '101%', '50', '0.5', 'half', '-1%', '33.3%'])('is not %s', (text) => {
+    expect(faultsOf({ MAX_KEY_SHARE: text }).message).toMatch(/MAX_KEY_SHARE: .* from 1% to 100%, like 50%/)
+  })
 })
 
 describe('WORKERS', () => {

@@ -7,6 +7,7 @@ import { uploadOf } from '../support/multipart.ts'
 import {
   eventually,
   exchange,
+  firstAnswerTo,
   openSocket,
   parseResponse,
   requestHead,
@@ -20,18 +21,28 @@ const FILES = '/v1/files/uploads'
 const form = uploadOf(tinyPng)
 const large = uploadOf(pngOfSize(300_000))
 
-const upload = () => exchange(app.port, uploadHead(form, authorization), form.body)
+const upload = (key = authorization) => exchange(app.port, uploadHead(form, key), form.body)
 
-/** An upload that has begun and goes on when its socket is told to. */
-async function begin(): Promise<Socket> {
+/** An upload whose client has been asked for its body, and has not begun to send it. */
+async function announce(key = authorization): Promise<Socket> {
   const socket = await openSocket(app.port)
-  const head = uploadHead(large, authorization, { Expect: '100-continue' })
-  socket.write(head)
-  // Once it is let in, it is asked for its body.
+  socket.write(uploadHead(large, key, { Expect: '100-continue' }))
   const first = await new Promise<Buffer>((resolve) => socket.once('data', resolve))
   expect(String(first)).toMatch(/^HTTP\/1.1 100 /)
+  return socket
+}
+
+/** An upload that has begun and goes on when its socket is told to. */
+async function begin(key = authorization): Promise<Socket> {
+  const socket = await announce(key)
   socket.write(large.body.subarray(0, 200_000))
   return socket
+}
+
+/** Whether there is no slot. Asks with a head alone, which takes none. */
+const isFull = async () => {
+  const head = uploadHead(form, authorization, { Expect: '100-continue' })
+  return (await firstAnswerTo(app.port, head)) === 503
 }
 
 async function link(): Promise<string> {
@@ -60,7 +71,7 @@ describe('with as many uploads as MAX_CONCURRENT_UPLOADS', () => {
     isAsked: false,
     status: 503,
     retryAfter: expect.stringMatching(/^\d+$/),
-    text: expect.stringMatching(/as busy as it may be/),
+    text: expect.stringMatching(/The server is at its limit/),
   }
 
   test('every way in answers 503 before the body comes, and all else goes on', async () => {
@@ -68,6 +79,7 @@ describe('with as many uploads as MAX_CONCURRENT_UPLOADS', () => {
     const stored = JSON.parse(String((await upload()).body)).data
     const put = await link()
     const sockets = [await begin(), await begin()]
+    await eventually(isFull)
     const answers = await Promise.all([
       answerTo('POST /api/upload', form.contentType),
       answerTo(`POST ${FILES}`, form.contentType),
@@ -99,12 +111,12 @@ describe('with as many uploads as MAX_CONCURRENT_UPLOADS', () => {
     // More often than there are places, so that one that is given back twice would show.
     for (let round = 0; round < 3; round += 1) {
       const socket = await begin()
-      expect((await upload()).status).toBe(503)
+      await eventually(isFull)
       ends[how]?.(socket)
       await eventually(async () => (await upload()).status === 200)
     }
     const socket = await begin()
-    expect((await upload()).status).toBe(503)
+    await eventually(isFull)
     socket.destroy()
   })
 
@@ -139,7 +151,7 @@ describe('with as many uploads as MAX_CONCURRENT_UPLOADS', () => {
 
   test('0 is for any number', async () => {
     app = await startApp({ env: { MAX_CONCURRENT_UPLOADS: '0' } })
-    const sockets = await Promise.all(Array.from({ length: 300 }, begin))
+    const sockets = await Promise.all(Array.from({ length: 300 }, () => begin()))
     expect((await upload()).status).toBe(200)
     for (const socket of sockets) socket.destroy()
   })
@@ -149,6 +161,7 @@ test('with more memory than MAX_MEMORY, uploads beyond a few are 503, and images
   app = await startApp({ env: { MAX_MEMORY: '1MB' } })
   const path = new URL(JSON.parse(String((await upload()).body)).data).pathname
   const few = [await begin(), await begin(), await begin(), await begin()]
+  await eventually(isFull)
   expect(await answerTo(`POST ${FILES}`, form.contentType)).toMatchObject({
     status: 503,
     text: expect.stringContaining('"code":"server_busy"'),
@@ -174,7 +187,8 @@ test('clients that leave before they are let in give back a place once, however 
     )
   await eventually(async () => (await upload()).status === 200)
   const sockets = [await begin(), await begin()]
-  const answers = await Promise.all(Array.from({ length: 10 }, upload))
+  await eventually(isFull)
+  const answers = await Promise.all(Array.from({ length: 10 }, () => upload()))
   expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 503))
   for (const socket of sockets) socket.destroy()
 })
