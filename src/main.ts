@@ -15,9 +15,15 @@ async function start(): Promise<void> {
   const config = loadConfig()
   // One that does not serve has no use for what that takes.
   const role = config.workers === 1 ? import('./alone.ts') : import('./workers/primary.ts')
-  const [{ openParts }, { openLog }] = await Promise.all([import('./parts.ts'), import('./log.ts')])
-  const parts = await openParts(config, openLog(config))
-  await (await role).serve(parts)
+  const [{ openParts }, { openLog }, { LogOutput }] = await Promise.all([
+    import('./parts.ts'),
+    import('./log.ts'),
+    import('./telemetry/log-output.ts'),
+  ])
+  const output = new LogOutput()
+  const parts = await openParts(config, openLog(config, output))
+  parts.metrics?.lookAtLog(output)
+  await (await role).serve(parts, output)
 }
 
 /**

@@ -9,6 +9,7 @@ import type { Usage } from '../usage/usage.ts'
 import { cacheMetrics } from './cache.ts'
 import { callMetrics } from './calls.ts'
 import { type Listener, listenForMetrics } from './listener.ts'
+import { logMetrics } from './log.ts'
 import { merged, type Samples } from './merge.ts'
 import { processMetrics } from './process.ts'
 import { requestMetrics } from './requests.ts'
@@ -28,6 +29,8 @@ export interface Metrics {
   look(at: { readonly readiness: () => Promise<Readiness>; readonly spool: Spool }): void
   /** Adds what this process's cache says of itself; none without one. */
   lookAtCache(facts: (() => CacheFacts) | undefined): void
+  /** Adds how many lines this process's log has dropped. */
+  lookAtLog(output: { readonly dropped: number }): void
   /** All that is measured, as of now. */
   read(): Promise<Samples>
   /** Serves the metrics from here on, with those of other processes that `others` collects each time. */
@@ -53,6 +56,7 @@ export function openMetrics({ now = Date.now, ofMachine = true }: MetricsOptions
     watch: requestMetrics(registry),
     look: (at) => lookAt(registry, at),
     lookAtCache: (facts) => cacheMetrics(registry, facts),
+    lookAtLog: (output) => logMetrics(registry, output),
     read: () => registry.getMetricsAsJSON(),
     listen: (address, others) => {
       const all = async () => merged([await registry.getMetricsAsJSON(), ...((await others?.()) ?? [])])

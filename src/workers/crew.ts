@@ -17,6 +17,8 @@ export interface CrewOptions {
   /** Variables of theirs, besides those that this process has. */
   readonly env: Readonly<Record<string, string>>
   readonly log: Logger
+  /** Told of each worker when it begins to start. It has to read the worker's standard output and standard error. */
+  readonly onStart: (worker: Worker) => void
   /** Told of each message but those that the crew itself understands. */
   readonly onMessage: (worker: Worker, message: FromWorker) => void
   /** Told when a worker serves. */
@@ -64,8 +66,10 @@ export class Crew {
   #hire(): void {
     const worker = fork(join(import.meta.dirname, 'worker.ts'), {
       env: { ...process.env, ...this.#options.env },
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     })
     this.#workers.add(worker)
+    this.#options.onStart(worker)
     let reason: string | undefined
     worker.on('message', (message: FromWorker) => {
       if (message.type === 'failed') reason = message.reason
@@ -121,10 +125,10 @@ interface End {
   readonly reason?: string
 }
 
-/** Tells a worker to stop, and resolves when it has. */
+/** Tells a worker to stop, and resolves when it has, and its last line is read. */
 function endOf(worker: Worker): Promise<End> {
   return new Promise((resolve) => {
-    worker.once('exit', (code, signal) => resolve({ code, signal }))
+    worker.once('close', (code, signal) => resolve({ code, signal }))
     send(worker, { type: 'stop' })
   })
 }

@@ -1,8 +1,10 @@
 import { closeParts, type Parts } from '../parts.ts'
 import { stopInOrder } from '../stop.ts'
 import { sweepRegularly } from '../sweeping.ts'
+import type { LogOutput } from '../telemetry/log-output.ts'
 import { welcome } from '../welcome.ts'
 import { Crew } from './crew.ts'
+import { forwardErrors, forwardLog } from './forward.ts'
 import { reservePort } from './port.ts'
 import type { Reports } from './reports.ts'
 
@@ -13,11 +15,11 @@ const LONGER = 1
  * Has WORKERS processes serve, and does what there must be one of: says what a start has to say, sweeps, and answers for all when the metrics
  * are read. Rejects with what to do if they cannot start.
  */
-export async function serve(parts: Parts): Promise<void> {
+export async function serve(parts: Parts, output: LogOutput): Promise<void> {
   const { config, log, metrics } = parts
   // With the library of the metrics, for whoever asks for them.
   const reports = metrics && (await import('./reports.ts')).openReports()
-  const { server, listener } = await welcome(parts, startWorkers(parts, reports), reports?.collect)
+  const { server, listener } = await welcome(parts, startWorkers(parts, output, reports), reports?.collect)
   const sweeping = sweepRegularly(parts)
   stopInOrder({
     log,
@@ -31,13 +33,23 @@ export async function serve(parts: Parts): Promise<void> {
   })
 }
 
-async function startWorkers({ config, log, spool }: Parts, reports: Reports | undefined): Promise<Crew> {
+async function startWorkers(
+  { config, log, spool }: Parts,
+  output: LogOutput,
+  reports: Reports | undefined,
+): Promise<Crew> {
   const { port, release } = await reservePort(config)
+  // What the workers say there is written for as long as somebody reads it.
+  process.stderr.on('error', () => {})
   const crew = new Crew({
     count: config.workers,
     // As they are known here: `auto` and 0 may come to mean another number.
     env: { WORKERS: String(config.workers), PORT: String(port) },
     log,
+    onStart(worker) {
+      forwardLog(worker, output)
+      forwardErrors(worker)
+    },
     onMessage(worker, message) {
       if (message.type === 'metrics') reports?.take(worker, message)
     },

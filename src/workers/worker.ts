@@ -4,6 +4,7 @@ import { openLog } from '../log.ts'
 import { closeParts, openParts } from '../parts.ts'
 import { listen } from '../server.ts'
 import { stopWhenTold } from '../stop.ts'
+import { LogOutput } from '../telemetry/log-output.ts'
 import type { FromWorker, ToWorker } from './messages.ts'
 import { shareOf } from './share.ts'
 
@@ -13,8 +14,10 @@ import { shareOf } from './share.ts'
  */
 async function start(): Promise<void> {
   const config = shareOf(loadConfig())
-  const log = openLog(config)
+  const output = new LogOutput()
+  const log = openLog(config, output)
   const parts = await openParts(config, log, { asWorker: true })
+  parts.metrics?.lookAtLog(output)
   const server = await listen(parts, { isShared: true })
   stop = stopWhenTold({
     log,
@@ -27,6 +30,8 @@ async function start(): Promise<void> {
   answer = async (question) => {
     if (parts.metrics) tell({ type: 'metrics', question, samples: await parts.metrics.read() })
   }
+  // So that the log has it before the primary says that all are ready.
+  output.flush()
   tell({ type: 'up', url: server.url })
 }
 

@@ -76,7 +76,8 @@ export async function startServer({
     ended: () => ended(child),
     async [Symbol.asyncDispose]() {
       await end(child, 'SIGKILL')
-      if (dataDir === undefined) await rm(dir, { recursive: true, force: true })
+      // Workers whose primary was killed write there until they have ended.
+      if (dataDir === undefined) await rm(dir, { recursive: true, force: true, maxRetries: 10 })
     },
   }
 }
