@@ -100,11 +100,11 @@ export const ERRORS = {
       'The member "data" is not base64: it takes A–Z, a–z, 0–9, "+" and "/", padded with "=" to a multiple of four, ' +
       'without spaces or line breaks.',
   ),
-  multipart_malformed: entry(
-    400,
-    () =>
-      'The multipart body is malformed or incomplete: its boundary, a part, or its end is missing. ' +
-      'Let the client set Content-Type, and send the whole body.',
+  multipart_malformed: entry(400, ({ twice }: { twice?: string } = {}) =>
+    twice === undefined
+      ? 'The multipart body is malformed or incomplete: its boundary, a part, or its end is missing. ' +
+        'Let the client set Content-Type, and send the whole body.'
+      : `A part of the form has two ${twice}. Send one.`,
   ),
   file_missing: entry(400, ({ found, part = 'file' }: { found: string[]; part?: string }) =>
     found.includes(part)

@@ -2,10 +2,26 @@
 const LONGEST = 8 * 1024
 const MOST_LINES = 32
 
-/** A form that is not one: its bytes break the rules of RFC 7578, or end before it does. */
+/** A form whose bytes break the rules of RFC 7578, or end before it does. */
 export class MalformedForm extends Error {
   override name = 'MalformedForm'
 }
+
+/** A form with a part that says twice what it may say once: of two names, other readers of the form may take the other one. */
+export class AmbiguousPart extends MalformedForm {
+  override name = 'AmbiguousPart'
+  /** What there are two of. */
+  readonly twice: Once
+
+  constructor(twice: Once) {
+    super(`a part has two ${twice}`)
+    this.twice = twice
+  }
+}
+
+/** Headers and parameters that a part may have once. */
+const ONCE = ['Content-Disposition', 'Content-Type', 'name', 'filename', 'filename*'] as const
+type Once = (typeof ONCE)[number]
 
 /** What a part says of itself, as far as anybody wants to know. */
 export interface PartHead {
@@ -44,20 +60,31 @@ function parseHead(text: string): PartHead {
   const [behindBoundary, ...lines] = text.replaceAll(/(?<=[^\r\n])\r\n(?=[ \t])/g, '').split('\r\n')
   if (behindBoundary !== '' || lines.length > MOST_LINES)
     throw new MalformedForm('a boundary is none, or a head too long')
-  let [disposition, type] = ['', '']
+  const headers = new Map<string, string>()
   for (const line of lines) {
     const [, name, value = ''] = LINE.exec(line) ?? []
     if (name === undefined) throw new MalformedForm('a line in the head of a part is none')
-    if (name.toLowerCase() === 'content-disposition') disposition ||= value
-    if (name.toLowerCase() === 'content-type') type ||= value
+    add(headers, name, value)
   }
+  const disposition = headers.get('content-disposition') ?? ''
+  const type = headers.get('content-type') ?? ''
   if (!/^form-data[ \t]*(;|$)/i.test(disposition)) return { name: '', isFile: false }
   const given = new Map<string, string>()
   for (const [, key = '', quoted, plain = ''] of disposition.matchAll(PARAMETER))
-    if (!given.has(key.toLowerCase())) given.set(key.toLowerCase(), quoted ?? plain.trim())
+    add(given, key, quoted ?? plain.trim())
+  // RFC 7578 has no such parameter, but some readers take it for the name.
+  if (given.has('name') && given.has('name*')) throw new AmbiguousPart('name')
   return {
     name: given.get('name') ?? '',
     isFile:
       given.has('filename') || given.has('filename*') || /^application\/octet-stream *(;|$)/i.test(type),
   }
+}
+
+/** Adds what is named without regard to case. Of what means nothing here, the last counts. */
+function add(to: Map<string, string>, name: string, value: string): void {
+  const key = name.toLowerCase()
+  const once = to.has(key) && ONCE.find((each) => each.toLowerCase() === key)
+  if (once) throw new AmbiguousPart(once)
+  to.set(key, value)
 }

@@ -1,6 +1,7 @@
+import { problem } from '../errors.ts'
 import { FormHead, MalformedForm, type PartHead } from './form-head.ts'
 
-export { MalformedForm } from './form-head.ts'
+export { AmbiguousPart, MalformedForm } from './form-head.ts'
 
 /** The characters that a boundary may have (RFC 2046, section 5.1.1), alone or in quotes; 70 of them at the most. */
 const BOUNDARY =
@@ -19,7 +20,8 @@ export function boundaryOf(contentType: string): string | undefined {
  * Reads a form (multipart/form-data, RFC 7578) part by part, over any chunking of its bytes, and gives the parts' contents as they come:
  * views of the chunks, not copies, each of use until the next is asked for.
  *
- * What `nextPart` and `content` throw is a `MalformedForm`, or what the chunks fail with. Holds no more than a chunk, and a part's head.
+ * What `nextPart` and `content` throw is a `MalformedForm`, a `Problem` if there are more than `mostBesideFiles` bytes that are no file's,
+ * or what the chunks fail with. Holds no more than a chunk, and a part's head.
  */
 export class FormReader {
   #chunks: AsyncIterator<Buffer>
@@ -33,9 +35,14 @@ export class FormReader {
   #isInContent = false
   /** Bytes of the whole form that have come. */
   received = 0
+  /** Those of them that are a file's. */
+  #ofFiles = 0
+  #isInFile = false
+  #mostBesideFiles: number
 
-  constructor(chunks: AsyncIterator<Buffer>, boundary: string) {
+  constructor(chunks: AsyncIterator<Buffer>, boundary: string, mostBesideFiles = Number.POSITIVE_INFINITY) {
     this.#chunks = chunks
+    this.#mostBesideFiles = mostBesideFiles
     this.#delimiter = Buffer.from(`\r\n--${boundary}`, 'latin1')
   }
 
@@ -50,6 +57,7 @@ export class FormReader {
       this.#rest = this.#rest.subarray(used)
       if (head !== undefined) {
         this.#isInContent = true
+        this.#isInFile = head.isFile
         return head
       }
       await this.#readOn()
@@ -73,6 +81,7 @@ export class FormReader {
       const bytes = this.#rest.subarray(0, sure)
       this.#rest = this.#rest.subarray(end >= 0 ? end + this.#delimiter.length : sure)
       if (end >= 0) this.#isInContent = false
+      if (this.#isInFile) this.#ofFiles += bytes.length
       if (bytes.length > 0) yield bytes
       if (end >= 0) return
       await this.#readOn()
@@ -91,6 +100,7 @@ export class FormReader {
   }
 
   async #readOn(): Promise<void> {
+    this.#bound()
     // Copied, as nothing of a chunk may be kept beyond this: a few bytes, or a part's head.
     const rest = Buffer.from(this.#rest)
     const { value, done } = await this.#chunks.next()
@@ -102,6 +112,17 @@ export class FormReader {
   /** What stands behind the last boundary is nobody's, but the message has to be whole. */
   async #readOut(): Promise<undefined> {
     this.#rest = NONE
-    while (!(await this.#chunks.next()).done);
+    for (;;) {
+      this.#bound()
+      const { value, done } = await this.#chunks.next()
+      if (done) return
+      this.received += value.length
+    }
+  }
+
+  /** Throws if too much of what was read is no file's. */
+  #bound(): void {
+    if (this.received - this.#rest.length - this.#ofFiles > this.#mostBesideFiles)
+      throw problem('body_too_large')
   }
 }

@@ -1,7 +1,8 @@
 import type { FastifyRequest } from 'fastify'
 import { Problem, problem, problemWith } from '../errors.ts'
 import { openBody } from './body.ts'
-import { FormReader, MalformedForm } from './form.ts'
+import { AmbiguousPart, FormReader, MalformedForm } from './form.ts'
+import { OVERHEAD } from './incoming.ts'
 
 /** How many fields a form may have, and how much of a name and a field counts: more than any client sends. */
 const MOST_FIELDS = 16
@@ -30,7 +31,7 @@ export class UploadForm {
     this.#raw = raw
     this.#mostParts = mostParts
     this.#body = openBody({ raw, server }, maxBody)
-    this.#reader = new FormReader(this.#body, boundary)
+    this.#reader = new FormReader(this.#body, boundary, OVERHEAD)
   }
 
   /** Reads on to the next file, past the fields before it. Its part's name; undefined at the end of the form. */
@@ -106,5 +107,7 @@ export class UploadForm {
 
 /** What any failure while reading a form means for the client. */
 function explained(error: unknown): Problem {
-  return error instanceof Problem ? error : problemWith('multipart_malformed', { cause: error })
+  if (error instanceof Problem) return error
+  const detail = error instanceof AmbiguousPart ? { twice: error.twice } : {}
+  return problemWith('multipart_malformed', { cause: error }, detail)
 }

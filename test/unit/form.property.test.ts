@@ -120,13 +120,31 @@ describe('the head of a part', () => {
     ['Content-Disposition: form-data; name="file"\r\nContent-Type: application/octet-stream', 'file', true],
     ['Content-Disposition: form-data; name="file"', 'file', false],
     ['Content-Disposition: form-data;\r\n name="file"', 'file', false],
-    ['Content-Disposition: form-data; name="a"; name="b"', 'a', false],
+    ['Content-Disposition: form-data; name="file"; size=1; size=2', 'file', false],
+    ['Content-Disposition: form-data; name="file"; filename="name=x"; filename*=UTF-8\'\'a', 'file', true],
+    ['Content-Disposition: form-data; name="file"\r\nX-Note: a\r\nX-Note: b', 'file', false],
     ['Content-Disposition: form-data; xname="a"', '', false],
     ['Content-Disposition: attachment; name="file"; filename="a"', '', false],
     ['Content-Type: image/png', '', false],
     ['', '', false],
   ])('%j names %j, a file: %s', async (head, name, isFile) => {
     expect(await headOf(head)).toEqual({ name, isFile })
+  })
+
+  test.each([
+    ['name', 'Content-Disposition: form-data; name="a"; name="file"'],
+    ['name', 'Content-Disposition: form-data; name="file"; NAME=file'],
+    ['name', "Content-Disposition: form-data; name=a; name*=UTF-8''file"],
+    ['filename', 'Content-Disposition: form-data; name="file"; filename="a"; filename=""'],
+    ['filename*', "Content-Disposition: form-data; name=file; filename*=UTF-8''a; filename*=UTF-8''b"],
+    [
+      'Content-Disposition',
+      'Content-Disposition: form-data; name="a"\r\ncontent-disposition: form-data; name="file"',
+    ],
+    ['Content-Disposition', 'Content-Disposition:\r\nContent-Disposition: form-data; name="file"'],
+    ['Content-Type', 'Content-Type: text/plain\r\nContent-Type: application/octet-stream'],
+  ])('with two %s is refused: %j', async (twice, head) => {
+    await expect(headOf(head)).rejects.toMatchObject({ name: 'AmbiguousPart', twice })
   })
 
   test.each([

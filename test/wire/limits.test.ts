@@ -4,7 +4,7 @@ import { buffer } from 'node:stream/consumers'
 import { afterEach, describe, expect, test } from 'vitest'
 import { authorization, startApp, type TestApp } from '../support/app.ts'
 import { pngOfSize, sha256, tinyPng } from '../support/images.ts'
-import { uploadOf } from '../support/multipart.ts'
+import { multipartBody, uploadOf } from '../support/multipart.ts'
 import {
   eventually,
   exchange,
@@ -114,6 +114,55 @@ describe('the limit of 20 MB', () => {
     expect(response.status).toBe(413)
     expect(JSON.parse(String(response.body)).message).toMatch(/body is too large/)
   })
+})
+
+describe('beside its file, a form has 64 KB, however small the file is:', () => {
+  const file = { name: 'file', content: tinyPng, filename: 'a' }
+  /** A form with so many bytes beside the file in all, most of them in one place. */
+  const formWith = (place: string, beside: number) => {
+    const build = (size: number) => {
+      const more = Buffer.alloc(size, 'x')
+      const field = { name: 'note', content: more }
+      const { body, contentType } = multipartBody(
+        place === 'a field before it' ? [field, file] : place === 'a field after it' ? [file, field] : [file],
+      )
+      if (place === 'the preamble')
+        return { body: Buffer.concat([more, Buffer.from('\r\n'), body]), contentType }
+      return { body: place === 'the epilogue' ? Buffer.concat([body, more]) : body, contentType }
+    }
+    return build(beside - (build(0).body.length - tinyPng.length))
+  }
+  const places = ['the preamble', 'a field before it', 'a field after it', 'the epilogue']
+
+  test.each(places.flatMap((place) => [true, false].map((chunked) => ({ place, chunked }))))(
+    '$place, chunked: $chunked',
+    async ({ place, chunked }) => {
+      app = await startApp()
+      expect((await post(formWith(place, 64 * 1024), { chunked })).status).toBe(200)
+      for (const size of [64 * 1024 + 1, 1024 ** 2]) {
+        const { status, json } = await post(formWith(place, size), { chunked })
+        expect({ status, message: json.message }).toEqual({
+          status: 413,
+          message: expect.stringContaining('body is too large'),
+        })
+      }
+      expect(await app.files()).toHaveLength(1)
+    },
+  )
+})
+
+test.each([
+  { twice: 'name', head: 'Content-Disposition: form-data; name="a"; name="file"; filename="x"' },
+  { twice: 'filename', head: 'Content-Disposition: form-data; name="file"; filename="x"; filename="y"' },
+])('a part with two $twice parameters is refused, and the answer says so', async ({ twice, head }) => {
+  app = await startApp()
+  const body = Buffer.concat([Buffer.from(`--b\r\n${head}\r\n\r\n`), tinyPng, Buffer.from('\r\n--b--\r\n')])
+  const { status, json } = await post({ body, contentType: 'multipart/form-data; boundary=b' })
+  expect({ status, json }).toEqual({
+    status: 400,
+    json: { success: false, message: `A part of the form has two ${twice}. Send one.`, data: null },
+  })
+  expect(await app.files()).toEqual([])
 })
 
 describe('Expect: 100-continue', () => {
