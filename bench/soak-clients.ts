@@ -42,6 +42,8 @@ interface Live {
 }
 
 const FILES = '/v1/files/uploads'
+/** Milliseconds in which an answer must have come. */
+const TIMEOUT = 30_000
 /** Milliseconds before its expiry in which nothing is expected of an image. */
 const MARGIN = 3000
 
@@ -54,7 +56,7 @@ export async function soakClients({ url, key, random, result, signal }: SoakOpti
 
   async function ask(path: string, init: RequestInit = {}): Promise<{ status: number; bytes: Buffer }> {
     result.requests += 1
-    const response = await fetch(url + path, init)
+    const response = await fetch(url + path, { ...init, signal: AbortSignal.timeout(TIMEOUT) })
     const bytes = Buffer.from(await response.arrayBuffer())
     if (response.status >= 500)
       fault(`${init.method ?? 'GET'} ${path}: ${response.status} ${bytes.subarray(0, 200)}`)
@@ -140,6 +142,7 @@ export async function soakClients({ url, key, random, result, signal }: SoakOpti
       () => ask('/api/upload', { method: 'POST', headers: { authorization: 'Bearer wrong' }, body: 'x' }),
       async () => {
         const socket = await openSocket(Number(new URL(url).port))
+        socket.setTimeout(TIMEOUT, () => socket.destroy(new Error('no answer in time')))
         socket.end('POST / HTTP/1.1\r\nBad Header\r\n\r\n')
         const pieces = await Array.fromAsync(socket)
         return parseResponse(Buffer.concat(pieces))

@@ -1,12 +1,15 @@
 import { descriptorsOf, memoryOf } from '../test/support/process-facts.ts'
 import { startServer } from '../test/support/server.ts'
 import { randomOf, type Soaked, soakClients } from './soak-clients.ts'
+import { type Hostility, hostileClients } from './soak-hostile.ts'
 
 /**
  * A server under mixed load for a long time: `npm run soak -- --minutes 30`. Linux alone.
  *
  * All ways in, sizes from a pixel to 20 MB, clients that leave in the middle, bad input, readers, and images that expire every few seconds.
- * Fails unless memory and descriptors stay flat, nothing is answered 5xx, every image that lives is whole, and no temp file is left.
+ * Beside them, hostile clients flood connections with pipelined requests, and stall while they are sent images; nothing is expected for
+ * those. Fails unless memory and descriptors stay flat, no well-behaved client is answered 5xx, every image that lives is whole, and no
+ * temp file is left.
  */
 
 const minutes = Number(process.argv[process.argv.indexOf('--minutes') + 1] || 30)
@@ -18,6 +21,7 @@ await using server = await startServer({
   env: { LIFETIME: '20s', SWEEP_INTERVAL: '5s', S3_PRESIGN_ENDPOINT: 'off', IDLE_TIMEOUT: '10s' },
 })
 const result: Soaked = { requests: 0, uploads: 0, aborts: 0, refusals: 0, faults: [] }
+const hostility: Hostility = { floods: 0, stalls: 0 }
 const samples: { memory: number; descriptors: number }[] = []
 const stop = new AbortController()
 const end = performance.now() + minutes * 60_000
@@ -31,6 +35,7 @@ const clients = Array.from({ length: CLIENTS }, () =>
     signal: stop.signal,
   }),
 )
+const hostile = hostileClients({ url: server.url, key: server.key(), hostility, signal: stop.signal })
 
 const begun = performance.now()
 for (let minute = 1; performance.now() < end; ) {
@@ -40,12 +45,12 @@ for (let minute = 1; performance.now() < end; ) {
   const { memory, descriptors } = samples.at(-1) ?? {}
   const { requests, uploads, aborts, refusals, faults } = result
   console.log(
-    `minute ${minute}: ${requests} requests, ${uploads} stored, ${aborts} aborted, ${refusals} refused, ${faults.length} faults, ${memory} MB, ${descriptors} descriptors`,
+    `minute ${minute}: ${requests} requests, ${uploads} stored, ${aborts} aborted, ${refusals} refused, ${faults.length} faults, ${hostility.floods} floods, ${hostility.stalls} stalled, ${memory} MB, ${descriptors} descriptors`,
   )
   minute += 1
 }
 stop.abort()
-await Promise.all(clients)
+await Promise.all([...clients, hostile])
 // What was aborted last is still being removed.
 await new Promise((resolve) => setTimeout(resolve, 3000))
 
@@ -66,6 +71,10 @@ const verdicts = [
   [`faults (5xx, wrong bytes, wrong answers): ${result.faults.length}`, result.faults.length === 0],
   [`temp files left: ${temps.length}`, temps.length === 0],
   [`uploads: ${result.uploads}`, result.uploads > 0],
+  [
+    `hostile connections: ${hostility.floods} floods, ${hostility.stalls} stalled readers`,
+    hostility.floods > 0 && hostility.stalls > 0,
+  ],
 ] as const
 for (const fault of result.faults.slice(0, 20)) console.log(`  ${fault}`)
 for (const [text, isMet] of verdicts) console.log(`${isMet ? 'ok  ' : 'FAIL'} ${text}`)
