@@ -11,8 +11,6 @@ const SPECIAL_IPV4 = ranges(
   '127.0.0.0/8',
   // Link-local, with the metadata service of most clouds.
   '169.254.0.0/16',
-  // Azure's machines find their own services here, though the address looks like any other.
-  '168.63.129.16/32',
   '172.16.0.0/12',
   '192.0.0.0/24',
   '192.0.2.0/24',
@@ -26,6 +24,26 @@ const SPECIAL_IPV4 = ranges(
   '203.0.113.0/24',
   '224.0.0.0/4',
   '240.0.0.0/4',
+)
+
+/**
+ * Formally public addresses at which a cloud's machines, and nobody else, find services of the cloud. URL_FETCH_ALLOW can open them.
+ * Metadata services at link-local, shared or unique local addresses (169.254.169.254, 100.100.100.200, fd00:ec2::254) are refused as such.
+ */
+const CLOUD_INTERNAL = ranges(
+  // Azure's platform: the machine's agent, DNS, load balancer probes.
+  // https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
+  '168.63.129.16/32',
+  // IBM Cloud: infrastructure services (mirrors, DNS, NTP, object storage), and the private endpoints of all others.
+  // https://cloud.ibm.com/docs/vpc?topic=vpc-service-endpoints-for-vpc
+  '161.26.0.0/16',
+  '166.8.0.0/14',
+  // Google Cloud: restricted.googleapis.com and private.googleapis.com, which are not announced to the internet.
+  // https://cloud.google.com/vpc/docs/configure-private-google-access-hybrid
+  '199.36.153.4/30',
+  '199.36.153.8/30',
+  '2600:2d00:2:1000::/64',
+  '2600:2d00:2:2000::/64',
 )
 
 /** All of IPv6 that is given out to anybody's servers. Mapped and translated IPv4, ULA and link-local lie outside. */
@@ -44,11 +62,12 @@ const SPECIAL_IPV6 = ranges(
   '3fff::/20',
 )
 
-/** Whether an address, as a resolver or a socket writes it, is a public unicast one. Everything else that is no address is not. */
+/** Whether an address, as a resolver or a socket writes it, is a public unicast one that no cloud keeps to itself. */
 export function isPublic(address: string): boolean {
   // A zone names an interface, so that is an address of this machine's own links.
   if (isIP(address) === 0 || address.includes('%')) return false
   const parsed = ipaddr.parse(address)
+  if (CLOUD_INTERNAL.some((range) => range[0].kind() === parsed.kind() && parsed.match(range))) return false
   if (parsed.kind() === 'ipv4') return !SPECIAL_IPV4.some((range) => parsed.match(range))
   const isSpecial = SPECIAL_IPV6.some((range) => parsed.match(range)) || isTunnel(parsed as ipaddr.IPv6)
   return parsed.match(GLOBAL_IPV6) && !isSpecial
