@@ -40,6 +40,7 @@ import { fetches } from './routes/fetches.ts'
 import { files } from './routes/files.ts'
 import { forModels } from './routes/for-models.ts'
 import { images } from './routes/images.ts'
+import { keepKnownPaths, routeMissing } from './routes/other-methods.ts'
 import { ownFiles } from './routes/own-files.ts'
 import { page } from './routes/page.ts'
 import { presigned } from './routes/presign.ts'
@@ -116,6 +117,7 @@ export async function buildApp({
       answerProblem(request, reply, problem(code === 'FST_ERR_BAD_URL' ? 'request_malformed' : 'not_found'))
     },
   })
+  keepKnownPaths(app)
   let base = ''
   // Kept from when the server listens: one that is stopping has no port any more, but still gives answers.
   app.addHook('onListen', async () => {
@@ -155,7 +157,7 @@ export async function buildApp({
   refuseTunnels(app)
   app.setErrorHandler((error, request, reply) => answerProblem(request, reply, toProblem(error)))
   const notFound = (request: FastifyRequest, reply: FastifyReply) =>
-    answerProblem(request, reply, problem('not_found'))
+    answerProblem(request, reply, routeMissing(request))
   app.setNotFoundHandler(notFound)
 
   await describeApi(app, () => base)

@@ -1,6 +1,7 @@
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import type { FastifyInstance } from 'fastify'
+import { refuseOtherMethods } from './routes/other-methods.ts'
 import { SHARED_SCHEMAS } from './routes/schemas.ts'
 
 /** The pages come from this server alone, also where it speaks http. */
@@ -37,4 +38,6 @@ export async function describeApi(app: FastifyInstance, serverUrl: () => string)
     document ??= Buffer.from(JSON.stringify({ ...app.swagger(), servers: [{ url: serverUrl() }] }))
     return reply.type('application/json; charset=utf-8').send(document)
   })
+  for (const url of ['/openapi.json', '/docs', '/docs/json', '/docs/yaml', '/docs/static/*'])
+    refuseOtherMethods(app, url, ['GET', 'HEAD'])
 }

@@ -5,6 +5,7 @@ import { type AskedLifetime, refuseBadOptions, type Translate } from '../intake/
 import { readRaw } from '../intake/raw.ts'
 import type { ImageName } from '../name.ts'
 import type { ProblemText } from '../problem-text.ts'
+import { refuseOtherMethods } from '../routes/other-methods.ts'
 import { takeUpload } from '../routes/take-upload.ts'
 import { takeUploads } from '../routes/take-uploads.ts'
 import { type Adapter, type AdapterParts, TEXT } from './adapter.ts'
@@ -39,6 +40,8 @@ export const plain: Adapter = (parts) => {
     return reply.type(TEXT).send(deps.urlOf(name))
   }
   app.put('/', { onRequest: ofBody, schema: PLAIN.put, config: { problemText } }, put)
+  const page = config.page === 'off' ? [] : ['GET', 'HEAD']
+  refuseOtherMethods(app, '/', [...page, 'POST', 'PUT'], { problemText })
   // The name is the client's, and is looked at by nobody.
   const named = { problemText, shownAs: '/…' }
   app.put('/:name', { onRequest: ofBody, schema: PLAIN.putNamed, config: named }, put)

@@ -1,8 +1,30 @@
-import type { FastifyContextConfig, FastifyInstance } from 'fastify'
-import { problemWith } from '../errors.ts'
+import type { FastifyContextConfig, FastifyInstance, FastifyRequest } from 'fastify'
+import { type Problem, problem, problemWith } from '../errors.ts'
 import { HIDDEN } from './describe.ts'
 
-const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** What `refuseOtherMethods` was told of; the same list in all plugins. */
+    readonly knownPaths: KnownPath[]
+  }
+}
+
+interface KnownPath {
+  readonly path: RegExp
+  /** Of two that a path matches, the router takes the one with fewer. */
+  readonly parameters: number
+  readonly allowed: readonly string[]
+}
+
+/** Those that have a route for each address. The others have none, as that would take longer at each start than all other routes. */
+const ROUTED = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']
+
+/** To be called before there are routes. */
+export function keepKnownPaths(app: FastifyInstance): void {
+  app.decorate('knownPaths', [])
+  // As one without a body, or the framework refuses it by itself if it has no Content-Type.
+  app.addHttpMethod('QUERY', { overrideExisting: true })
+}
 
 /** Answers 405, with the methods that an address takes, to all others. */
 export function refuseOtherMethods(
@@ -11,14 +33,41 @@ export function refuseOtherMethods(
   allowed: readonly string[],
   config: FastifyContextConfig = {},
 ): void {
+  app.knownPaths.push({ path: patternOf(url), parameters: url.split(':').length, allowed })
   app.route({
-    method: METHODS.filter((method) => !allowed.includes(method)),
+    method: ROUTED.filter((method) => !allowed.includes(method)),
     url,
     schema: HIDDEN,
     config,
     handler: async () => {
-      const headers = { allow: allowed.join(', ') }
-      throw problemWith('method_not_allowed', { headers }, { allow: allowed.join(' and ') })
+      throw notAllowed(allowed)
     },
   })
+}
+
+/**
+ * What to answer to a request without a route: 405 if there is something at its address and its method is one of HTTP's rarer
+ * ones (TRACE, PROPFIND …), else 404. Methods that Node's parser does not know are 400 before they come here.
+ */
+export function routeMissing({ method, url, server }: FastifyRequest): Problem {
+  if (ROUTED.includes(method)) return problem('not_found')
+  const [path = ''] = url.split('?')
+  const [nearest] = server.knownPaths
+    .filter((known) => known.path.test(path))
+    .sort((one, other) => one.parameters - other.parameters)
+  return nearest === undefined ? problem('not_found') : notAllowed(nearest.allowed)
+}
+
+function notAllowed(allowed: readonly string[]): Problem {
+  const headers = { allow: allowed.join(', ') }
+  return problemWith('method_not_allowed', { headers }, { allow: allowed.join(' and ') })
+}
+
+/** The paths that the router takes for a route's URL. */
+function patternOf(url: string): RegExp {
+  const parts = url.split('/').map((part) => {
+    if (part === '*') return '.*'
+    return part.startsWith(':') ? '[^/]+' : RegExp.escape(part)
+  })
+  return new RegExp(`^${parts.join('/')}$`)
 }

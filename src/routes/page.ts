@@ -22,6 +22,8 @@ export function page(app: FastifyInstance, { config }: Pick<Deps, 'config'>): vo
     const { file } = request.params as { file: string }
     return send(file, request, reply)
   })
+  // The adapter `plain` takes uploads at the page's address, and refuses the rest itself.
+  if (!config.adapters.includes('plain')) refuseOtherMethods(app, '/', ['GET', 'HEAD'])
   refuseOtherMethods(app, '/page/:file', ['GET', 'HEAD'])
 }
 

@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import { readiness } from '../readiness.ts'
 import type { Deps } from './deps.ts'
 import { answerIn, describe, header, json, NO_STORE, refusals } from './describe.ts'
+import { refuseOtherMethods } from './other-methods.ts'
 
 /** What is asked by machines that are neither uploaders nor models' fetchers: crawlers and whoever watches the process. */
 export function system(app: FastifyInstance, { store, usage, spool }: Deps): void {
@@ -21,6 +22,8 @@ export function system(app: FastifyInstance, { store, usage, spool }: Deps): voi
     if (found.status === 'unavailable') reply.code(503).header('retry-after', '5')
     return reply.send(found)
   })
+
+  for (const url of ['/robots.txt', '/healthz', '/readyz']) refuseOtherMethods(app, url, ['GET', 'HEAD'])
 }
 
 const tags = ['System']

@@ -67,7 +67,7 @@ describe('with CORS_ORIGIN', () => {
 
   test.each([
     ['/nowhere', 404],
-    ['/healthz', 404],
+    ['/healthz', 405],
     ['/v1x/files', 404],
     ['/uploads/2026/01/x.png', 405],
   ])('OPTIONS %s is answered as without it', async (path, status) => {

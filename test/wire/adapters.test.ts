@@ -73,10 +73,12 @@ async function used(): Promise<number> {
 
 test('without ADAPTERS none of it is there', async () => {
   app = await startApp()
-  const paths = ['/api/1/upload', '/api/v1/upload', '/upload', '/']
+  const paths = ['/api/1/upload', '/api/v1/upload', '/upload']
   for (const path of paths) expect((await send(path, [file(tinyPng)])).status).toBe(404)
   expect((await put('/photo.png', tinyPng)).status).toBe(404)
-  expect((await put('/', tinyPng)).status).toBe(404)
+  // The page is there.
+  expect((await send('/', [file(tinyPng)])).status).toBe(405)
+  expect((await put('/', tinyPng)).status).toBe(405)
   await expectNothing()
 })
 
@@ -96,6 +98,7 @@ describe('what was there before stays as it is', () => {
     ['PUT', '/api/upload', 405],
     ['PUT', '/a/b', 404],
     ['DELETE', '/upload', 405],
+    ['DELETE', '/', 405],
     ['GET', `/${'x'.repeat(300)}`, 404],
   ])('%s %s is %i', async (method, path, status) => {
     await start()

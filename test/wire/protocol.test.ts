@@ -1,3 +1,4 @@
+import { METHODS } from 'node:http'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { authorization, startApp, type TestApp } from '../support/app.ts'
 import { tinyPng } from '../support/images.ts'
@@ -119,7 +120,7 @@ describe('the first line', () => {
       status: 400,
     },
     { title: 'with a method in small letters', request: request('get /healthz HTTP/1.1', HOST), status: 400 },
-    { title: 'with TRACE', request: request('TRACE /healthz HTTP/1.1', HOST), status: 404 },
+    { title: 'with TRACE', request: request('TRACE /healthz HTTP/1.1', HOST), status: 405 },
     { title: 'with PROPFIND', request: request('PROPFIND /uploads/ HTTP/1.1', HOST), status: 404 },
     { title: 'with OPTIONS *', request: request('OPTIONS * HTTP/1.1', HOST), status: 404 },
     { title: 'with GET *', request: request('GET * HTTP/1.1', HOST), status: 404 },
@@ -129,6 +130,61 @@ describe('the first line', () => {
       status: 400,
     },
   ])('$title: $status', expectAnswer)
+})
+
+describe('a method that an address does not take is 405, and the answer names those that it does', () => {
+  /** Each address, and what it takes. `OPTIONS` and `CONNECT` have tests of their own. */
+  const ADDRESSES = {
+    '/uploads/2026/01/nothing.png': ['GET', 'HEAD'],
+    '/api/upload': ['POST'],
+    '/v1/files/uploads': ['GET', 'HEAD', 'POST'],
+    '/v1/files/uploads/file_x': ['GET', 'HEAD', 'DELETE'],
+    '/v1/files/uploads/base64': ['POST'],
+    '/v1/files/uploads/presign': ['POST'],
+    '/incoming/x.png': ['PUT'],
+    '/delete/x': ['GET', 'HEAD', 'POST', 'DELETE'],
+    '/': ['GET', 'HEAD'],
+    '/page/page.css': ['GET', 'HEAD'],
+    '/clients': ['GET', 'HEAD'],
+    '/docs': ['GET', 'HEAD'],
+    '/docs/static/index.html': ['GET', 'HEAD'],
+    '/openapi.json': ['GET', 'HEAD'],
+    '/healthz': ['GET', 'HEAD'],
+    '/readyz': ['GET', 'HEAD'],
+    '/robots.txt': ['GET', 'HEAD'],
+  }
+  const methods = METHODS.filter((method) => method !== 'CONNECT')
+
+  test.each(Object.entries(ADDRESSES))('%s takes %j', async (path, taken) => {
+    for (const method of methods.filter((method) => !taken.includes(method))) {
+      const [answer = expect.unreachable()] = await answersTo(
+        app.port,
+        request(`${method} ${path} HTTP/1.1`, HOST),
+      )
+      expect([method, answer.status, answer.headers.allow]).toEqual([method, 405, taken.join(', ')])
+    }
+  })
+
+  test('but 404 where there is nothing', async () => {
+    for (const method of methods) {
+      const [answer] = await answersTo(app.port, request(`${method} /nothing/here HTTP/1.1`, HOST))
+      expect([method, answer?.status]).toEqual([method, 404])
+    }
+  })
+
+  test('and 400 from the parser for a method that is none', async () => {
+    const [answer] = await answersTo(app.port, request('BREW /uploads/2026/01/x.png HTTP/1.1', HOST))
+    expect(answer?.status).toBe(400)
+  })
+
+  test.each(['PROPFIND', 'QUERY', 'TRACE', 'PURGE'])(
+    'a body of %s is no request of its own',
+    async (method) => {
+      const inner = `${GET}\r\n${HOST}\r\n\r\n`
+      const head = `${method} /healthz HTTP/1.1\r\n${HOST}\r\nContent-Length: ${inner.length}\r\n\r\n`
+      expect((await answersTo(app.port, head + inner)).map(({ status }) => status)).toEqual([405])
+    },
+  )
 })
 
 describe('headers', () => {
