@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { type OutputBudget, SMALL_PIECE } from '../../core/output-budget.ts'
-import { problemWith } from '../../errors.ts'
+import { busy } from '../../errors.ts'
 
 /** Parts of the budget that answers other than images may fill, without a key and with one: the rest is for images. */
 const PART_WITHOUT_KEY = 1 / 2
@@ -30,7 +30,7 @@ export function boundOutput(app: FastifyInstance, budget: OutputBudget): void {
     if (isRefusable && budget.isOver(partFor(request, reply))) {
       if (payload instanceof Readable) payload.destroy()
       for (const name of OF_THE_BODY) reply.removeHeader(name)
-      return done(problemWith('server_busy', { cause: new Error('too busy: memory for slow readers') }))
+      return done(busy('slow_readers'))
     }
     if (bytes > 0 && !reply.raw.closed) {
       budget.hold(bytes)
