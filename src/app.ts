@@ -11,16 +11,11 @@ import {
 import { openAdmission } from './admission.ts'
 import { answerProblem, toProblem } from './answer-problem.ts'
 import type { Config } from './config.ts'
-import {
-  answerBrokenRequest,
-  closeAtStop,
-  continueWhenWanted,
-  refuseTunnels,
-  takeInTurn,
-} from './connection.ts'
-import { type OutputBudget, SMALL_PIECE } from './core/output-budget.ts'
+import { answerBrokenRequest, closeAtStop, continueWhenWanted, refuseTunnels } from './connection.ts'
+import type { OutputBudget } from './core/output-budget.ts'
 import { deleteLink } from './delete-link.ts'
 import { problem } from './errors.ts'
+import { createHttpServer } from './http/connection/http-server.ts'
 import { keepReadRate } from './http/connection/read-rate.ts'
 import { boundOutput } from './http/hooks/bound-output.ts'
 import { imageUrl } from './image-url.ts'
@@ -49,15 +44,6 @@ import type { IncomingArea } from './store/store.ts'
 import { refuseDoubtful } from './syntax.ts'
 import { openFitter } from './vision/fitter.ts'
 
-/** Seconds in which a request's headers must have arrived. */
-const HEADERS_TIMEOUT = 10
-
-/**
- * How much longer a connection is kept that waits for its next request: with the usual IDLE_TIMEOUT, longer than the minute for which
- * proxies keep theirs. Were we the first to close one, a request could be on its way.
- */
-const KEPT_LONGER = 2.4
-
 /** Characters of a part of a path that is anybody's to choose: a file name of 255 bytes, each of them encoded, fits. */
 const LONGEST_NAME = 1024
 
@@ -72,7 +58,7 @@ export interface AppOptions
   readonly budget: OutputBudget
   readonly log: FastifyBaseLogger
   /** Watches the requests, if anybody wants to know. */
-  readonly metrics?: Pick<Metrics, 'watch'> | undefined
+  readonly metrics?: Pick<Metrics, 'watch' | 'countRefusedConnection'> | undefined
   /** Unix milliseconds; the clock's, unless a test says otherwise. */
   readonly now?: () => number
   /** The machine's, unless a test says otherwise. */
@@ -94,25 +80,13 @@ export async function buildApp({
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => randomUUID(),
-    requestTimeout: config.uploadTimeout * 1000,
-    connectionTimeout: config.idleTimeout * 1000,
-    keepAliveTimeout: Math.round(KEPT_LONGER * config.idleTimeout * 1000),
-    http: {
-      // Node takes the longer of this and `requestTimeout` for the whole request.
-      headersTimeout: Math.min(HEADERS_TIMEOUT, config.uploadTimeout) * 1000,
-      connectionsCheckingInterval: 1000,
-      // `refuseDoubtful` looks at it, as Node's own refusal says nothing.
-      requireHostHeader: false,
-      // A response is told to wait as soon as its client has not taken the piece before.
-      highWaterMark: SMALL_PIECE,
-    },
+    serverFactory: (handle) => createHttpServer(handle, { config, log, metrics, now }),
     // While stopping, what comes on a connection that is still open is answered, and the connection closed.
     return503OnClosing: false,
     trustProxy: config.trustProxy ?? false,
     routerOptions: { maxParamLength: LONGEST_NAME },
     clientErrorHandler: answerBrokenRequest,
     frameworkErrors: ({ code }, request, reply) => {
-      takeInTurn(request, reply)
       logAtEnd(request, reply)
       answerProblem(request, reply, problem(code === 'FST_ERR_BAD_URL' ? 'request_malformed' : 'not_found'))
     },
@@ -137,8 +111,6 @@ export async function buildApp({
   const headers = storedHeaders(store)
   const deps: Deps = { ...rest, store, headers, presign, fitter, now, network, urlOf, ownUrlOf, deleteUrlOf }
 
-  // Before all other hooks: while one of them waits, the next request on the connection would take its turn.
-  app.addHook('onRequest', takeInTurn)
   // Each part that has something to give back waits for the end: a dozen at the most, which is not a leak.
   app.addHook('onRequest', (_request, reply, done) => {
     reply.raw.setMaxListeners(20)

@@ -72,6 +72,8 @@ const variables = z.object({
     .default('100MB')
     .transform(orOff(quantity(SIZE_UNITS))),
   WORKERS: z.string().default('1').transform(workers),
+  MAX_CONNECTIONS: z.string().default('10000').transform(count),
+  MAX_CONNECTIONS_PER_ADDRESS: z.string().default('1000').transform(count),
   MAX_CONCURRENT_UPLOADS: z.string().default('256').transform(count),
   MAX_KEY_SHARE: z.string().default('50%').transform(percentage),
   MAX_MEMORY: z
@@ -287,6 +289,10 @@ function toConfig(values: Values) {
     minFreeSpace: values.MIN_FREE_SPACE,
     /** Processes that serve. */
     workers: values.WORKERS,
+    /** Connections at once; 0 for any number. */
+    maxConnections: values.MAX_CONNECTIONS,
+    /** Connections of an address at once, of IPv6 of a /64; 0 for any number. */
+    maxConnectionsPerAddress: values.MAX_CONNECTIONS_PER_ADDRESS,
     /** Uploads at once; 0 for any number. */
     maxConcurrentUploads: values.MAX_CONCURRENT_UPLOADS,
     /** Percent of the slots for uploads, calls of a model and copies that one key may hold while there are other keys. */

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import { asEnvelope, asErrorObject, type Problem, problem } from './errors.ts'
 
 /** How often connections that have become idle are looked for while stopping, in milliseconds. */
@@ -45,30 +45,6 @@ export function askForBody(request: IncomingMessage): void {
 /** Whether the client of this request still waits to be told to send its body. */
 export function isHoldingBack(request: IncomingMessage): boolean {
   return holdingBack.has(request)
-}
-
-/** The answer to the last request that each connection has brought, whether it has begun or not. */
-const lastAnswers = new WeakMap<Socket, ServerResponse>()
-
-/**
- * An `onRequest` hook that takes up a connection's requests one after the other, and none after an answer that closes it. Node hands over what
- * follows a refused body like any other request, and it would be carried out, though its client could never know (RFC 9112, section 9.6).
- */
-export function takeInTurn(
-  { raw: { socket } }: FastifyRequest,
-  reply: FastifyReply,
-  done: () => void = () => {},
-): void {
-  const last = lastAnswers.get(socket)
-  lastAnswers.set(socket, reply.raw)
-  const goOn = () => {
-    // Nothing can be answered any more.
-    if (!socket.writable) reply.hijack()
-    done()
-  }
-  if (last === undefined) done()
-  else if (last.closed) goOn()
-  else last.once('close', goOn)
 }
 
 /**

@@ -1,3 +1,7 @@
+import { lookup } from 'node:dns/promises'
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
+import type { FastifyInstance } from 'fastify'
 import { buildApp, publicUrlOf } from './app.ts'
 import type { Parts } from './parts.ts'
 import { explainPort } from './port-fault.ts'
@@ -26,6 +30,7 @@ export async function listen(parts: Parts, { isShared = false }: ListenOptions =
     // Passed on to Node, which has more options than the framework's type.
     const options = { host: config.host, port: config.port, reusePort: isShared }
     await app.listen({ ...options, listenTextResolver: () => 'listening' })
+    if (config.host === 'localhost') await listenOnOtherAddresses(app, options)
   } catch (error) {
     throw explainPort(error as NodeJS.ErrnoException)
   }
@@ -36,5 +41,28 @@ export async function listen(parts: Parts, { isShared = false }: ListenOptions =
       await app.close()
       clearTimeout(cut)
     },
+  }
+}
+
+/**
+ * Listens on all addresses of a name, of which Node takes the first: `localhost` may be 127.0.0.1 and ::1. The connections go to the
+ * app's own server, with its limits. An address that cannot be had is left out.
+ */
+async function listenOnOtherAddresses(
+  app: FastifyInstance,
+  { host, reusePort }: { host: string; reusePort: boolean },
+): Promise<void> {
+  const { address: taken, port } = app.server.address() as AddressInfo
+  for (const { address } of await lookup(host, { all: true })) {
+    if (address === taken) continue
+    const other = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+      app.server.emit('connection', socket)
+    })
+    const listening = once(other, 'listening')
+    other.listen({ host: address, port, reusePort })
+    await listening.then(
+      () => app.server.once('close', () => other.close()),
+      () => {},
+    )
   }
 }

@@ -8,6 +8,7 @@ import type { SweepResult } from '../sweeper.ts'
 import type { Usage } from '../usage/usage.ts'
 import { cacheMetrics } from './cache.ts'
 import { callMetrics } from './calls.ts'
+import { type ConnectionRefusal, connectionMetrics } from './connections.ts'
 import { type Listener, listenForMetrics } from './listener.ts'
 import { logMetrics } from './log.ts'
 import { merged, type Samples } from './merge.ts'
@@ -25,6 +26,8 @@ export interface Metrics {
   sweep(store: Store, sweep: (store: Store) => Promise<SweepResult>): Promise<SweepResult>
   /** Watches an app's requests; to be called before it has routes. */
   watch(app: FastifyInstance): void
+  /** Counts a connection that was refused, or closed. */
+  countRefusedConnection(reason: ConnectionRefusal): void
   /** What is looked at whenever the metrics are read; `ofMachine` alone. */
   look(at: { readonly readiness: () => Promise<Readiness>; readonly spool: Spool }): void
   /** Adds what this process's cache says of itself; none without one. */
@@ -54,6 +57,7 @@ export function openMetrics({ now = Date.now, ofMachine = true }: MetricsOptions
     ...callMetrics(registry),
     sweep: ofMachine ? sweepMetrics(registry, now) : (store, sweep) => sweep(store),
     watch: requestMetrics(registry),
+    countRefusedConnection: connectionMetrics(registry),
     look: (at) => lookAt(registry, at),
     lookAtCache: (facts) => cacheMetrics(registry, facts),
     lookAtLog: (output) => logMetrics(registry, output),

@@ -10,11 +10,14 @@ const LEAST_MEMORY = 512 * 1024 ** 2
  * what those of the others still have to bring.
  */
 export function shareOf(config: Config): Config {
-  const { workers, maxConcurrentUploads, maxMemory, cacheSize, vision } = config
+  const { workers, maxConnections, maxConnectionsPerAddress, maxConcurrentUploads } = config
+  const { maxMemory, cacheSize, vision } = config
   // 0, for no limit, stays what it is.
   const share = (whole: number) => Math.ceil(whole / workers)
   return Object.freeze({
     ...config,
+    maxConnections: share(maxConnections),
+    maxConnectionsPerAddress: share(maxConnectionsPerAddress),
     maxConcurrentUploads: share(maxConcurrentUploads),
     cacheSize: share(cacheSize),
     vision: { ...vision, maxConcurrent: share(vision.maxConcurrent) },

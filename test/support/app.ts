@@ -32,6 +32,8 @@ export interface TestApp extends AsyncDisposable {
   routes(): string[]
   /** Names of all images and temp files. */
   files(): Promise<string[]>
+  /** Resolves when it has stopped, and all that was under way has ended. */
+  stop(): Promise<void>
 }
 
 export interface TestAppOptions {
@@ -100,6 +102,7 @@ export async function startApp({
     server: app.server,
     routes: () => routesIn(app.printRoutes({ commonPrefix: false })),
     files: place.files,
+    stop: () => app.close(),
     async [Symbol.asyncDispose]() {
       app.server.closeAllConnections()
       await app.close()

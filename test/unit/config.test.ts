@@ -53,6 +53,8 @@ test('nothing needs to be set', () => {
     s3PublicUrl: undefined,
     minFreeSpace: 100 * 1024 * 1024,
     workers: 1,
+    maxConnections: 10_000,
+    maxConnectionsPerAddress: 1000,
     maxConcurrentUploads: 256,
     maxKeyShare: 50,
     maxMemory: 1024 ** 3,

@@ -36,8 +36,10 @@ test('no limit stays none, and a small one what it is', () => {
 
 test('all else is the same for each', () => {
   const config = loadConfig({ WORKERS: '4', QUOTA: '1GB', RATE_LIMIT: '100/1m' })
-  const { maxConcurrentUploads, maxMemory, cacheSize, vision } = shareOf(config)
-  const divided = { maxConcurrentUploads, maxMemory, cacheSize }
+  const { maxConnections, maxConnectionsPerAddress, maxConcurrentUploads, maxMemory, cacheSize, vision } =
+    shareOf(config)
+  const connections = { maxConnections, maxConnectionsPerAddress }
+  const divided = { ...connections, maxConcurrentUploads, maxMemory, cacheSize }
   const { maxConcurrent } = vision
   expect(shareOf(config)).toEqual({ ...config, ...divided, vision: { ...config.vision, maxConcurrent } })
 })
@@ -45,4 +47,11 @@ test('all else is the same for each', () => {
 test('calls of a model at once are divided, too', () => {
   expect(shareOf(loadConfig({ WORKERS: '3' })).vision.maxConcurrent).toBe(22)
   expect(shareOf(loadConfig({ WORKERS: '3', VISION_MAX_CONCURRENT: '0' })).vision.maxConcurrent).toBe(0)
+})
+
+test('connections are divided, too', () => {
+  const { maxConnections, maxConnectionsPerAddress } = shareOf(loadConfig({ WORKERS: '3' }))
+  expect([maxConnections, maxConnectionsPerAddress]).toEqual([3334, 334])
+  const env = { WORKERS: '3', MAX_CONNECTIONS: '0', MAX_CONNECTIONS_PER_ADDRESS: '0' }
+  expect(shareOf(loadConfig(env))).toMatchObject({ maxConnections: 0, maxConnectionsPerAddress: 0 })
 })
