@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream'
 import { type FastifyRequest, fastify } from 'fastify'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { openAdmission } from '../../src/admission.ts'
 import { toProblem } from '../../src/answer-problem.ts'
 import { openBody } from '../../src/intake/body.ts'
@@ -62,13 +62,10 @@ async function openDoors({ room, minFreeSpace = 1 }: { room: () => number; minFr
   return { send, waiting, release }
 }
 
-const settled = () => new Promise((resolve) => setTimeout(resolve, 50))
-
 test('uploads that come together do not get more room than there is', async () => {
   const { send, waiting, release } = await openDoors({ room: () => 1_000_000 })
   const answers = Array.from({ length: 10 }, () => send(300_000))
-  await settled()
-  expect(waiting).toHaveLength(3)
+  await vi.waitFor(() => expect(waiting).toHaveLength(3))
   release()
   const codes = await Promise.all(answers)
   expect(codes.filter((code) => code === 'ok')).toHaveLength(3)
@@ -79,8 +76,7 @@ test('what was promised to one is free again when it is done, as to one that was
   const { send, waiting, release } = await openDoors({ room: () => 1_000_000 })
   for (let round = 0; round < 3; round += 1) {
     const answer = send(800_000)
-    await settled()
-    expect(waiting).toHaveLength(1)
+    await vi.waitFor(() => expect(waiting).toHaveLength(1))
     expect(await send(300_000)).toBe('server_busy')
     release()
     expect(await answer).toBe('ok')
@@ -90,11 +86,10 @@ test('what was promised to one is free again when it is done, as to one that was
 test('one that does not say how much it brings may bring the most', async () => {
   const { send, waiting, release } = await openDoors({ room: () => MAX_FILE_SIZE + OVERHEAD + 100 })
   const answer = send(undefined)
-  await settled()
-  expect(waiting).toHaveLength(1)
+  await vi.waitFor(() => expect(waiting).toHaveLength(1))
   expect(await send(200)).toBe('server_busy')
   const small = send(100)
-  await settled()
+  await vi.waitFor(() => expect(waiting).toHaveLength(2))
   release()
   expect(await Promise.all([answer, small])).toEqual(['ok', 'ok'])
 })
@@ -102,8 +97,7 @@ test('one that does not say how much it brings may bring the most', async () => 
 test('one that fetches what it stores counts with that, not with its own body', async () => {
   const { send, waiting, release } = await openDoors({ room: () => MAX_FILE_SIZE })
   const answer = send(100, '/url')
-  await settled()
-  expect(waiting).toHaveLength(1)
+  await vi.waitFor(() => expect(waiting).toHaveLength(1))
   expect(await send(100, '/url')).toBe('server_busy')
   release()
   expect(await answer).toBe('ok')
@@ -115,9 +109,9 @@ test('where there is no room even for one alone, the disk is full', async () => 
 })
 
 test('MIN_FREE_SPACE=0 asks for no room', async () => {
-  const { send, release } = await openDoors({ room: () => 0, minFreeSpace: 0 })
+  const { send, waiting, release } = await openDoors({ room: () => 0, minFreeSpace: 0 })
   const answer = send(1000)
-  await settled()
+  await vi.waitFor(() => expect(waiting).toHaveLength(1))
   release()
   expect(await answer).toBe('ok')
 })

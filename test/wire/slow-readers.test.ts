@@ -66,11 +66,16 @@ describe.concurrent('a client that reads an image slowly', () => {
 })
 
 describe('clients that do not read', () => {
+  let log = ''
   let app: TestApp
   let produced = 0
   beforeAll(async () => {
     // A quarter of this is for readers: two of them, and no third.
+    log = ''
     app = await startApp({
+      onLog: (line) => {
+        log += line
+      },
       env: { MAX_MEMORY: '2MB', CACHE_SIZE: '0' },
       wrap: (store) => ({
         ...store,
@@ -116,6 +121,7 @@ describe('clients that do not read', () => {
     expect(headers).toMatchObject({ 'content-type': 'application/json; charset=utf-8' })
     expect(headers).not.toHaveProperty('etag')
     expect(JSON.parse(String(body)).error.code).toBe('server_busy')
+    await eventually(() => log.includes('"code":"server_busy","limit":"slow_readers","msg":"request"'))
     // A small image is in a buffer of a pool that has a bound of its own.
     expect((await ask(small)).status).toBe(200)
     expect((await exchange(app.port, requestHead(`HEAD ${path}`))).status).toBe(200)
