@@ -35,7 +35,7 @@ import { fetches } from './routes/fetches.ts'
 import { files } from './routes/files.ts'
 import { forModels } from './routes/for-models.ts'
 import { images } from './routes/images.ts'
-import { keepKnownPaths, routeMissing } from './routes/other-methods.ts'
+import { keepKnownPaths, methodUnknown, routeMissing } from './routes/other-methods.ts'
 import { ownFiles } from './routes/own-files.ts'
 import { page } from './routes/page.ts'
 import { presigned } from './routes/presign.ts'
@@ -76,7 +76,7 @@ export async function buildApp({
   ...rest
 }: AppOptions): Promise<FastifyInstance> {
   const { config } = rest
-  const app = fastify({
+  const app: FastifyInstance = fastify({
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => randomUUID(),
@@ -85,7 +85,7 @@ export async function buildApp({
     return503OnClosing: false,
     trustProxy: config.trustProxy ?? false,
     routerOptions: { maxParamLength: LONGEST_NAME },
-    clientErrorHandler: answerBrokenRequest,
+    clientErrorHandler: (error, socket) => answerBrokenRequest(error, socket, methodUnknown(error, app)),
     frameworkErrors: ({ code }, request, reply) => {
       logAtEnd(request, reply)
       answerProblem(request, reply, problem(code === 'FST_ERR_BAD_URL' ? 'request_malformed' : 'not_found'))

@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { asEnvelope, asErrorObject, type Problem, problem } from './errors.ts'
@@ -85,10 +85,10 @@ export function closeAtStop(app: FastifyInstance): void {
 }
 
 /**
- * Answers what never became a request: bad syntax, too long headers, a body that ended early or took too long. It is not
- * known which address was meant, so the text comes in both shapes.
+ * Answers what never became a request: bad syntax, too long headers, a body that ended early or took too long. The text
+ * comes in both error shapes, as nothing was routed. `known` is the refusal, if the caller knows a better one.
  */
-export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void {
+export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket, known?: Problem): void {
   // Node keeps the answer that is under way here. Once it has begun, nothing else may be written.
   const { _httpMessage: answer } = socket as { _httpMessage?: ServerResponse }
   if (error.code === 'ECONNRESET' || !socket.writable || answer?.headersSent) return void socket.destroy()
@@ -99,11 +99,12 @@ export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket
   }
   // Whoever reads the body stops reading it and answers; else the rest of it might still arrive, and be taken.
   if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && answer?.req.emit('timeout', socket)) return
-  const refusal = REFUSALS[error.code ?? ''] ?? problem('request_malformed')
+  const refusal = known ?? REFUSALS[error.code ?? ''] ?? problem('request_malformed')
   const text = JSON.stringify({ ...asEnvelope(refusal), ...asErrorObject(refusal) })
   socket.end(
     [
-      `HTTP/1.1 ${refusal.status} ${REASONS[refusal.status]}`,
+      `HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status]}`,
+      ...Object.entries(refusal.headers).map(([name, value]) => `${name}: ${value}`),
       'Content-Type: application/json; charset=utf-8',
       `Content-Length: ${Buffer.byteLength(text)}`,
       'Cache-Control: no-store',
@@ -119,12 +120,6 @@ const REFUSALS: Readonly<Record<string, Problem>> = {
   ERR_HTTP_REQUEST_TIMEOUT: problem('upload_stalled'),
   HPE_INVALID_EOF_STATE: problem('upload_incomplete'),
   HPE_HEADER_OVERFLOW: problem('headers_too_large'),
-}
-
-const REASONS: Readonly<Record<number, string>> = {
-  400: 'Bad Request',
-  408: 'Request Timeout',
-  431: 'Request Header Fields Too Large',
 }
 
 /**

@@ -1,4 +1,4 @@
-import type { FastifyContextConfig, FastifyInstance, FastifyRequest } from 'fastify'
+import type { ConnectionError, FastifyContextConfig, FastifyInstance, FastifyRequest } from 'fastify'
 import { type Problem, problem, problemWith } from '../errors.ts'
 import { HIDDEN } from './describe.ts'
 
@@ -15,6 +15,9 @@ interface KnownPath {
   readonly parameters: number
   readonly allowed: readonly string[]
 }
+
+/** Bytes in which a request line is looked for. */
+const LONGEST_LINE = 4096
 
 /** Those that have a route for each address. The others have none, as that would take longer at each start than all other routes. */
 const ROUTED = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']
@@ -47,12 +50,29 @@ export function refuseOtherMethods(
 
 /**
  * What to answer to a request without a route: 405 if there is something at its address and its method is one of HTTP's rarer
- * ones (TRACE, PROPFIND …), else 404. Methods that Node's parser does not know are 400 before they come here.
+ * ones (TRACE, PROPFIND …), else 404.
  */
 export function routeMissing({ method, url, server }: FastifyRequest): Problem {
-  if (ROUTED.includes(method)) return problem('not_found')
+  return ROUTED.includes(method) ? problem('not_found') : otherMethod(url, server.knownPaths)
+}
+
+/** The start of a request line, as it came. */
+const REQUEST_LINE = /^[\w!#$%&'*+.^`|~-]+ (\/\S*) HTTP\/1\.[01]\r?\n/
+
+/**
+ * The same for a method that Node's parser does not know, for which there is no request; undefined if what came is no request at all.
+ */
+export function methodUnknown(error: ConnectionError, { knownPaths }: FastifyInstance): Problem | undefined {
+  if (error.code !== 'HPE_INVALID_METHOD') return undefined
+  // A Buffer, whatever the framework's type says.
+  const packet = error.rawPacket as unknown as Buffer
+  const [, url] = REQUEST_LINE.exec(packet.toString('latin1', 0, LONGEST_LINE)) ?? []
+  return url === undefined ? undefined : otherMethod(url, knownPaths)
+}
+
+function otherMethod(url: string, knownPaths: readonly KnownPath[]): Problem {
   const [path = ''] = url.split('?')
-  const [nearest] = server.knownPaths
+  const [nearest] = knownPaths
     .filter((known) => known.path.test(path))
     .sort((one, other) => one.parameters - other.parameters)
   return nearest === undefined ? problem('not_found') : notAllowed(nearest.allowed)

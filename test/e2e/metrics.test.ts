@@ -47,7 +47,7 @@ test('what clients do is counted, by names that are not theirs', async () => {
   await fetch(`${server.url}/api/upload`, { method: 'PROPFIND' })
 
   const upload = { route: '/api/upload' }
-  const unknown = named('layover_requests_total', { route: 'none', method: 'other', status: '404' })
+  const unknown = named('layover_requests_total', { route: 'none', method: 'other', status: '405' })
   await eventually(async () => (await metricsOf(server)).has(unknown))
   const metrics = await metricsOf(server)
   const count = (name: string, labels: Record<string, string>) => metrics.get(named(name, labels))

@@ -117,9 +117,9 @@ describe('the first line', () => {
     {
       title: 'with a method that nobody knows',
       request: request('BREW /healthz HTTP/1.1', HOST),
-      status: 400,
+      status: 405,
     },
-    { title: 'with a method in small letters', request: request('get /healthz HTTP/1.1', HOST), status: 400 },
+    { title: 'with a method in small letters', request: request('get /healthz HTTP/1.1', HOST), status: 405 },
     { title: 'with TRACE', request: request('TRACE /healthz HTTP/1.1', HOST), status: 405 },
     { title: 'with PROPFIND', request: request('PROPFIND /uploads/ HTTP/1.1', HOST), status: 404 },
     { title: 'with OPTIONS *', request: request('OPTIONS * HTTP/1.1', HOST), status: 404 },
@@ -172,9 +172,20 @@ describe('a method that an address does not take is 405, and the answer names th
     }
   })
 
-  test('and 400 from the parser for a method that is none', async () => {
-    const [answer] = await answersTo(app.port, request('BREW /uploads/2026/01/x.png HTTP/1.1', HOST))
-    expect(answer?.status).toBe(400)
+  test.each<[line: string, status: number, allow: string | undefined]>([
+    ['BREW /uploads/2026/01/x.png HTTP/1.1', 405, 'GET, HEAD'],
+    ['get /uploads/2026/01/x.png?download HTTP/1.1', 405, 'GET, HEAD'],
+    ['X-MADE_UP /api/upload HTTP/1.1', 405, 'POST'],
+    ['BREW /nothing/here HTTP/1.1', 404, undefined],
+    ['BREW uploads/2026/01/x.png HTTP/1.1', 400, undefined],
+    ['BREW /uploads/2026/01/x.png', 400, undefined],
+    ['(BREW) /uploads/2026/01/x.png HTTP/1.1', 400, undefined],
+  ])('also for a method that the parser does not know: %s is %i', async (line, status, allow) => {
+    const [answer] = await answersTo(app.port, request(line, HOST))
+    expect(answer?.status).toBe(status)
+    expect(answer?.headers.allow).toBe(allow)
+    expect(answer?.headers.connection).toBe('close')
+    expect(JSON.parse(String(answer?.body))).toHaveProperty('error.code')
   })
 
   test.each(['PROPFIND', 'QUERY', 'TRACE', 'PURGE'])(
