@@ -96,3 +96,11 @@ test('refusals are logged with the setting, but not each of them', async () => {
   await open(app)
   expect(lines.map(({ refused }) => refused)).toEqual([1, 3])
 })
+
+test('a connection on which nothing is ever sent is closed when its headers are due', async () => {
+  // UPLOAD_TIMEOUT is the bound here, else ten seconds; IDLE_TIMEOUT is not.
+  await using app = await startApp({ env: { UPLOAD_TIMEOUT: '1s', IDLE_TIMEOUT: '60s' } })
+  const socket = await openSocket(app.port)
+  socket.resume()
+  await vi.waitFor(() => expect(socket.closed).toBe(true), 10_000)
+})
