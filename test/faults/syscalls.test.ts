@@ -94,9 +94,12 @@ describe.skipIf(!canTrace)('a system call that fails', () => {
 test.skipIf(!canTrace)(
   'an image that cannot be read is 503, to its owner and to anybody, until it can be',
   async () => {
-    await using own = await startServer({ env: ENV })
-    const { path = '' } = await WAYS.form(own.url, LARGE)
+    await using uploaded = await startServer({ env: ENV })
+    const { path = '' } = await WAYS.form(uploaded.url, LARGE)
     const name = basename(path)
+    await uploaded.stop('SIGTERM')
+    // Another process, which has to read the header: the first one remembers it.
+    await using own = await startServer({ env: ENV, dataDir: uploaded.dataDir })
     const facts = () => call(`${own.url}/v1/files/uploads/file_${basename(name, '.png')}`)
     {
       const file = join(own.dataDir, 'images', shardOf(name), name)
