@@ -5,7 +5,10 @@ import { pngOfSize } from '../test/support/images.ts'
 import { uploadOf } from '../test/support/multipart.ts'
 import { requestHead } from '../test/support/socket.ts'
 
-/** What the hostile clients of a soak have done so far. The server may cut them off, so none of it is a fault. */
+/**
+ * What the hostile clients of a soak have done so far. The server may cut them off, so none of it
+ * is a fault.
+ */
 export interface Hostility {
   /** Connections that pipelined requests and read no answer. */
   floods: number
@@ -20,20 +23,31 @@ export interface HostileOptions {
   readonly signal: AbortSignal
 }
 
-/** Loopback addresses of their own, so that a limit for each address is not met by the well-behaved clients. */
+/**
+ * Loopback addresses of their own, so that a limit for each address is not met by the well-behaved
+ * clients.
+ */
 const [FLOODER, STALLER] = ['127.0.0.2', '127.0.0.3']
-/** How many connections flood at a time, how many bytes each may send, and for how many milliseconds it waits to send more. */
+/**
+ * How many connections flood at a time, how many bytes each may send, and for how many milliseconds
+ * it waits to send more.
+ */
 const FLOODS = 2
 const FLOOD_BYTES = 4 * 1024 ** 2
 const FLOOD_PATIENCE = 3000
-/** How many readers stall at a time, on an image of how many bytes, and for how many milliseconds. */
+/**
+ * How many readers stall at a time, on an image of how many bytes, and for how many milliseconds.
+ */
 const READERS = 100
 const IMAGE_BYTES = 4 * 1024 ** 2
 const STALL_TIME = 5000
 /** Milliseconds between two rounds of each. */
 const PAUSE = 2000
 
-/** Floods and stalls, at the same time, until they are stopped. Resolves when all connections are closed. */
+/**
+ * Floods and stalls, at the same time, until they are stopped. Resolves when all connections are
+ * closed.
+ */
 export async function hostileClients(options: HostileOptions): Promise<void> {
   const port = Number(new URL(options.url).port)
   await Promise.all([repeat(options.signal, flood), repeat(options.signal, stall)])
@@ -65,7 +79,10 @@ async function repeat(signal: AbortSignal, work: () => Promise<void>): Promise<v
   }
 }
 
-/** Those of so many connections that the server takes. Nothing is read from them, but for what Node buffers. */
+/**
+ * Those of so many connections that the server takes. Nothing is read from them, but for what Node
+ * buffers.
+ */
 async function openAll(count: number, port: number, localAddress: string): Promise<Socket[]> {
   const opened = Array.from({ length: count }, async () => {
     const socket = connect({ host: '127.0.0.1', port, localAddress })

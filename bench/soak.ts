@@ -6,10 +6,11 @@ import { type Hostility, hostileClients } from './soak-hostile.ts'
 /**
  * A server under mixed load for a long time: `npm run soak -- --minutes 30`. Linux alone.
  *
- * All ways in, sizes from a pixel to 20 MB, clients that leave in the middle, bad input, readers, and images that expire every few seconds.
- * Beside them, hostile clients flood connections with pipelined requests, and stall while they are sent images; nothing is expected for
- * those. Fails unless memory and descriptors stay flat, no well-behaved client is answered 5xx, every image that lives is whole, and no
- * temp file is left.
+ * All ways in, sizes from a pixel to 20 MB, clients that leave in the middle, bad input, readers,
+ * and images that expire every few seconds. Beside them, hostile clients flood connections with
+ * pipelined requests, and stall while they are sent images; nothing is expected for those. Fails
+ * unless memory and descriptors stay flat, no well-behaved client is answered 5xx, every image that
+ * lives is whole, and no temp file is left.
  */
 
 const minutes = Number(process.argv[process.argv.indexOf('--minutes') + 1] || 30)

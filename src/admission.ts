@@ -14,12 +14,15 @@ import { StorageFull, storeFailure } from './store/store.ts'
 /** Event-loop delay, in milliseconds, above which uploads are refused. */
 const MOST_DELAY = 600
 /**
- * Uploads that are let in whatever memory and event loop say: a lone client is never refused because of load, and memory is given back
- * only where something goes on.
+ * Uploads that are let in whatever memory and event loop say: a lone client is never refused
+ * because of load, and memory is given back only where something goes on.
  */
 const ALWAYS = 4
 
-/** Lists, each of which reads the names of all images: how many at once, waiting, and of one key. Milliseconds that one waits. */
+/**
+ * Lists, each of which reads the names of all images: how many at once, waiting, and of one key.
+ * Milliseconds that one waits.
+ */
 const LISTS = { slots: 4, waiting: 64, ofKey: 16, patience: 10_000 }
 
 export interface AdmissionOptions extends Pick<KeyShareOptions, 'keyring'> {
@@ -41,27 +44,32 @@ export interface UploadOptions {
 }
 
 /**
- * Load shedding: rejects with `server_busy` what goes beyond upload slots, a key's share of them, memory, disk space or the event loop.
- * The problem's `limit` says which.
+ * Load shedding: rejects with `server_busy` what goes beyond upload slots, a key's share of them,
+ * memory, disk space or the event loop. The problem's `limit` says which.
  */
 export interface Admission {
   /** Begins to watch the event loop; to be called when the server listens. */
   watch(): void
 
   /**
-   * An `onRequest` hook for an upload, the last of its hooks. Refuses at once where there is no slot now. The slot, and the space on the disk,
-   * are taken when the body begins to arrive: a head alone holds no more than its connection. Reading the body then fails with `server_busy`
-   * if there is none left, or with `storage_full` where there is no room even for this upload alone.
+   * An `onRequest` hook for an upload, the last of its hooks. Refuses at once where there is no
+   * slot now. The slot, and the space on the disk, are taken when the body begins to arrive: a head
+   * alone holds no more than its connection. Reading the body then fails with `server_busy` if
+   * there is none left, or with `storage_full` where there is no room even for this upload alone.
    */
   mayUpload(options?: UploadOptions): onRequestAsyncHookHandler
 
   /**
-   * Reserves so many more bytes of the free space for a request that has its slot, until disposed of. Rejects with `server_busy` if there are
-   * too few beside what is under way, and with `StorageFull` if there are none.
+   * Reserves so many more bytes of the free space for a request that has its slot, until disposed
+   * of. Rejects with `server_busy` if there are too few beside what is under way, and with
+   * `StorageFull` if there are none.
    */
   more(bytes: number): Promise<Disposable>
 
-  /** Takes a slot, until disposed of, for what is put on the disk without an upload's request. Rejects as `more` does. */
+  /**
+   * Takes a slot, until disposed of, for what is put on the disk without an upload's request.
+   * Rejects as `more` does.
+   */
   take(bytes: number, keyId: string): Promise<Disposable>
 
   /**
@@ -74,7 +82,10 @@ export interface Admission {
   close(): void
 }
 
-/** What an upload holds once its body has begun. It is given back, once, when all who hold it have let go. */
+/**
+ * What an upload holds once its body has begun. It is given back, once, when all who hold it have
+ * let go.
+ */
 class UploadSlot {
   #holders = new Set<object>()
   #held: Disposable | undefined
@@ -106,8 +117,8 @@ class UploadSlot {
 const uploadSlots = new WeakMap<FastifyRequest, UploadSlot>()
 
 /**
- * Keeps an upload's slot, which is else given back when its client leaves, until this is disposed of: for whoever still has bytes of it
- * on the disk then.
+ * Keeps an upload's slot, which is else given back when its client leaves, until this is disposed
+ * of: for whoever still has bytes of it on the disk then.
  */
 export function holdPlace(request: FastifyRequest): Disposable {
   return uploadSlots.get(request)?.hold() ?? { [Symbol.dispose]: () => {} }
@@ -190,7 +201,10 @@ export function openAdmission({ config, keyring, spool, loop = loopDelay() }: Ad
 
 const ownKey = (request: FastifyRequest) => keyOf(request).id
 
-/** Without a queue: those that wait would hold a connection, and their clients come again by themselves. */
+/**
+ * Without a queue: those that wait would hold a connection, and their clients come again by
+ * themselves.
+ */
 function uploadSemaphore({ config, keyring }: Pick<AdmissionOptions, 'config' | 'keyring'>): Semaphore {
   const { maxConcurrentUploads: slots } = config
   return semaphore({

@@ -295,7 +295,10 @@ function toConfig(values: Values) {
     maxConnectionsPerAddress: values.MAX_CONNECTIONS_PER_ADDRESS,
     /** Uploads at once; 0 for any number. */
     maxConcurrentUploads: values.MAX_CONCURRENT_UPLOADS,
-    /** Percent of the slots for uploads, calls of a model and copies that one key may hold while there are other keys. */
+    /**
+     * Percent of the slots for uploads, calls of a model and copies that one key may hold while
+     * there are other keys.
+     */
     maxKeyShare: values.MAX_KEY_SHARE,
     /** Bytes of the process beyond which it takes no uploads; 0 for any number. */
     maxMemory: values.MAX_MEMORY,

@@ -85,8 +85,9 @@ export function closeAtStop(app: FastifyInstance): void {
 }
 
 /**
- * Answers what never became a request: bad syntax, too long headers, a body that ended early or took too long. The text
- * comes in both error shapes, as nothing was routed. `known` is the refusal, if the caller knows a better one.
+ * Answers what never became a request: bad syntax, too long headers, a body that ended early or
+ * took too long. The text comes in both error shapes, as nothing was routed. `known` is the
+ * refusal, if the caller knows a better one.
  */
 export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket, known?: Problem): void {
   // Node keeps the answer that is under way here. Once it has begun, nothing else may be written.

@@ -48,7 +48,10 @@ export function problem<C extends ErrorCode>(code: C, ...detail: Detail<C>): Pro
   return new Problem(code, textOf(code, detail), {})
 }
 
-/** The same, with the failure that led to it or the limit that was met (both for the log), or headers of this one answer. */
+/**
+ * The same, with the failure that led to it or the limit that was met (both for the log), or
+ * headers of this one answer.
+ */
 export function problemWith<C extends ErrorCode>(
   code: C,
   options: ProblemOptions,
@@ -57,7 +60,9 @@ export function problemWith<C extends ErrorCode>(
   return new Problem(code, textOf(code, detail), options)
 }
 
-/** The server is at a limit; `limit` is the name of its setting, if it has one, and the log says it. */
+/**
+ * The server is at a limit; `limit` is the name of its setting, if it has one, and the log says it.
+ */
 export function busy(limit: string): Problem {
   return problemWith('server_busy', { limit })
 }

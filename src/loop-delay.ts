@@ -4,8 +4,9 @@ const WINDOW = 8000
 
 export interface LoopDelay {
   /**
-   * Event-loop delay in milliseconds, as of the last seconds: how long the server's own work makes a moment chosen at random wait. Weighs
-   * time and not turns of the loop, or a stall of seconds would be one of hundreds. 0 until it is watched.
+   * Event-loop delay in milliseconds, as of the last seconds: how long the server's own work makes
+   * a moment chosen at random wait. Weighs time and not turns of the loop, or a stall of seconds
+   * would be one of hundreds. 0 until it is watched.
    */
   readonly mean: number
   /** Begins to watch. To be called when the server listens: a slow start is not load. */
@@ -36,10 +37,10 @@ interface Turn {
 /**
  * Measures how far the event loop is behind. Two things look like load and are none:
  *
- * - The thread was not run: the machine slept, a snapshot was taken, others had the cores. A turn is therefore late by no more than the CPU
- *   time that was used in it.
- * - A stall that is over. The longest turn of the window is therefore left out: only when there has been another like it does it say
- *   something of what comes next.
+ * - The thread was not run: the machine slept, a snapshot was taken, others had the cores. A turn
+ *   is therefore late by no more than the CPU time that was used in it.
+ * - A stall that is over. The longest turn of the window is therefore left out: only when there has
+ *   been another like it does it say something of what comes next.
  */
 export function loopDelay({ now, cpu }: LoopClocks = CLOCKS): LoopDelay {
   let seen: Turn[] = []
@@ -55,7 +56,8 @@ export function loopDelay({ now, cpu }: LoopClocks = CLOCKS): LoopDelay {
         const [at, used] = [now(), cpu()]
         const lasted = at - before
         seen.push({ at, lasted, late: Math.min(Math.max(0, lasted - INTERVAL), used - usedBefore) })
-        // Always the last two: of turns that are longer than the window, one alone would never count.
+        // Always the last two: of turns that are longer than the window, one alone would never
+        // count.
         seen = seen.filter(({ at: end }, index) => end >= at - WINDOW || index >= seen.length - 2)
         ;[before, usedBefore] = [at, used]
         mean = meanDelay(seen)

@@ -32,7 +32,8 @@ export async function describeApi(app: FastifyInstance, serverUrl: () => string)
     refResolver: { buildLocalReference: ({ $id }) => String($id) },
   })
   await app.register(swaggerUi, { routePrefix: '/docs', staticCSP: DOCS_CSP })
-  // Made once, and the same bytes for all: neither many requests nor many slow readers cost anything.
+  // Made once, and the same bytes for all: neither many requests nor many slow readers cost
+  // anything.
   let document: Buffer | undefined
   app.get('/openapi.json', { schema: { hide: true } as object }, async (_request, reply) => {
     document ??= Buffer.from(JSON.stringify({ ...app.swagger(), servers: [{ url: serverUrl() }] }))

@@ -8,7 +8,10 @@ declare module 'fastify' {
     taken: number | undefined
     /** Why the request was refused, or what failed. */
     failure: ErrorCode | undefined
-    /** The limit that was met, where the server was too busy: the name of its setting, if it has one. */
+    /**
+     * The limit that was met, where the server was too busy: the name of its setting, if it has
+     * one.
+     */
     limitMet: string | undefined
   }
   interface FastifyContextConfig {

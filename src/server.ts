@@ -45,8 +45,9 @@ export async function listen(parts: Parts, { isShared = false }: ListenOptions =
 }
 
 /**
- * Listens on all addresses of a name, of which Node takes the first: `localhost` may be 127.0.0.1 and ::1. The connections go to the
- * app's own server, with its limits. An address that cannot be had is left out.
+ * Listens on all addresses of a name, of which Node takes the first: `localhost` may be 127.0.0.1
+ * and ::1. The connections go to the app's own server, with its limits. An address that cannot be
+ * had is left out.
  */
 async function listenOnOtherAddresses(
   app: FastifyInstance,

@@ -1,14 +1,21 @@
-/** Bytes of a streamed response that are read at once: many while few are held, as that costs least, and few otherwise. */
+/**
+ * Bytes of a streamed response that are read at once: many while few are held, as that costs least,
+ * and few otherwise.
+ */
 export const LARGE_PIECE = 256 * 1024
 export const SMALL_PIECE = 16 * 1024
 /** Bytes held by all responses together from which on pieces are small. */
 const ROOM_FOR_LARGE = 16 * 1024 ** 2
-/** The part of MAX_MEMORY that readers may have. The rest is for the process itself, its caches and uploads. */
+/**
+ * The part of MAX_MEMORY that readers may have. The rest is for the process itself, its caches and
+ * uploads.
+ */
 const PART_FOR_READERS = 1 / 4
 
 /**
- * Output buffer budget: counts the bytes that this process holds in memory for clients that have not read them yet. Bytes that
- * many clients share, such as those of a cached image, are not held for any of them and do not count.
+ * Output buffer budget: counts the bytes that this process holds in memory for clients that have
+ * not read them yet. Bytes that many clients share, such as those of a cached image, are not held
+ * for any of them and do not count.
  */
 export class OutputBudget {
   #limit: number

@@ -5,8 +5,9 @@ export interface SemaphoreOptions {
   /** Slots, each for one holder at a time; 0 for any number. */
   readonly slots: number
   /**
-   * Slots that one key may hold while other keys may want some, at least 1; asked each time. Without a queue it is a hard limit:
-   * a key that comes later would be refused, not served next. With one, a key may go beyond it as long as no other key waits.
+   * Slots that one key may hold while other keys may want some, at least 1; asked each time.
+   * Without a queue it is a hard limit: a key that comes later would be refused, not served next.
+   * With one, a key may go beyond it as long as no other key waits.
    */
   readonly share?: () => number
   /** The line of those that wait for a slot; nobody waits if not given. */
@@ -37,7 +38,10 @@ interface Waiter {
   go(slot: Disposable): void
 }
 
-/** Counting semaphore with a fair share for each key and a bounded queue: first come, first served, but keys within their share first. */
+/**
+ * Counting semaphore with a fair share for each key and a bounded queue: first come, first served,
+ * but keys within their share first.
+ */
 export function semaphore({ slots, share = () => Infinity, queue, refusal }: SemaphoreOptions): Semaphore {
   const most = slots === 0 ? Infinity : slots
   const heldBy = new Map<string, number>()
@@ -65,7 +69,9 @@ export function semaphore({ slots, share = () => Infinity, queue, refusal }: Sem
     }
   }
 
-  /** Hands the slot on in the same step, so that nobody who comes now can overtake those that wait. */
+  /**
+   * Hands the slot on in the same step, so that nobody who comes now can overtake those that wait.
+   */
   function release(key: string): void {
     held -= 1
     if (countOf(key) > 1) heldBy.set(key, countOf(key) - 1)

@@ -27,8 +27,9 @@ const BYTES_PER_PIECE = 64
 const admissions = new WeakMap<IncomingMessage, () => Promise<void>>()
 
 /**
- * Calls `admit` once the first bytes of a request's body have arrived, or its end if it has none, and before they are given to whoever reads
- * it. If it rejects, so does reading the body, and no more of it is taken from the connection.
+ * Calls `admit` once the first bytes of a request's body have arrived, or its end if it has none,
+ * and before they are given to whoever reads it. If it rejects, so does reading the body, and no
+ * more of it is taken from the connection.
  */
 export function whenBodyArrives(raw: IncomingMessage, admit: () => Promise<void>): void {
   admissions.set(raw, admit)

@@ -7,7 +7,10 @@ export class MalformedForm extends Error {
   override name = 'MalformedForm'
 }
 
-/** A form with a part that says twice what it may say once: of two names, other readers of the form may take the other one. */
+/**
+ * A form with a part that says twice what it may say once: of two names, other readers of the form
+ * may take the other one.
+ */
 export class AmbiguousPart extends MalformedForm {
   override name = 'AmbiguousPart'
   /** What there are two of. */

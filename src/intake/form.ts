@@ -17,11 +17,13 @@ export function boundaryOf(contentType: string): string | undefined {
 }
 
 /**
- * Reads a form (multipart/form-data, RFC 7578) part by part, over any chunking of its bytes, and gives the parts' contents as they come:
- * views of the chunks, not copies, each of use until the next is asked for.
+ * Reads a form (multipart/form-data, RFC 7578) part by part, over any chunking of its bytes, and
+ * gives the parts' contents as they come: views of the chunks, not copies, each of use until the
+ * next is asked for.
  *
- * What `nextPart` and `content` throw is a `MalformedForm`, a `Problem` if there are more than `mostBesideFiles` bytes that are no file's,
- * or what the chunks fail with. Holds no more than a chunk, and a part's head.
+ * What `nextPart` and `content` throw is a `MalformedForm`, a `Problem` if there are more than
+ * `mostBesideFiles` bytes that are no file's, or what the chunks fail with. Holds no more than a
+ * chunk, and a part's head.
  */
 export class FormReader {
   #chunks: AsyncIterator<Buffer>

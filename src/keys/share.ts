@@ -7,8 +7,8 @@ export interface KeyShareOptions {
 }
 
 /**
- * How many of `slots` one key may hold (`MAX_KEY_SHARE`): rounded up, so at least 1, and any number where there is no limit. A key that is
- * the only one has all of them, as nobody else can ask.
+ * How many of `slots` one key may hold (`MAX_KEY_SHARE`): rounded up, so at least 1, and any number
+ * where there is no limit. A key that is the only one has all of them, as nobody else can ask.
  */
 export function keyShare(slots: number, { config, keyring }: KeyShareOptions): number {
   if (slots === 0) return Infinity

@@ -1,6 +1,9 @@
 import { Counter, type Registry } from '@prometheus-io/client'
 
-/** Why a connection was refused, or closed: too many in total, too many of its address, too much waiting on it. */
+/**
+ * Why a connection was refused, or closed: too many in total, too many of its address, too much
+ * waiting on it.
+ */
 export type ConnectionRefusal = 'total' | 'address' | 'pipelining'
 
 /** Returns what counts a connection that was refused, or closed. */

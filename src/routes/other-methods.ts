@@ -19,7 +19,10 @@ interface KnownPath {
 /** Bytes in which a request line is looked for. */
 const LONGEST_LINE = 4096
 
-/** Those that have a route for each address. The others have none, as that would take longer at each start than all other routes. */
+/**
+ * Those that have a route for each address. The others have none, as that would take longer at each
+ * start than all other routes.
+ */
 const ROUTED = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']
 
 /** To be called before there are routes. */
@@ -49,8 +52,8 @@ export function refuseOtherMethods(
 }
 
 /**
- * What to answer to a request without a route: 405 if there is something at its address and its method is one of HTTP's rarer
- * ones (TRACE, PROPFIND …), else 404.
+ * What to answer to a request without a route: 405 if there is something at its address and its
+ * method is one of HTTP's rarer ones (TRACE, PROPFIND …), else 404.
  */
 export function routeMissing({ method, url, server }: FastifyRequest): Problem {
   return ROUTED.includes(method) ? problem('not_found') : otherMethod(url, server.knownPaths)
@@ -60,7 +63,8 @@ export function routeMissing({ method, url, server }: FastifyRequest): Problem {
 const REQUEST_LINE = /^[\w!#$%&'*+.^`|~-]+ (\/\S*) HTTP\/1\.[01]\r?\n/
 
 /**
- * The same for a method that Node's parser does not know, for which there is no request; undefined if what came is no request at all.
+ * The same for a method that Node's parser does not know, for which there is no request; undefined
+ * if what came is no request at all.
  */
 export function methodUnknown(error: ConnectionError, { knownPaths }: FastifyInstance): Problem | undefined {
   if (error.code !== 'HPE_INVALID_METHOD') return undefined

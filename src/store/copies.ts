@@ -4,8 +4,8 @@ import { Readable } from 'node:stream'
 const CHUNK_BYTES = 64 * 1024
 
 /**
- * A stream of copies of bytes that others use as well, each made when the reader asks for it. `done` is called when the stream has
- * closed, and does not look at the bytes any more.
+ * A stream of copies of bytes that others use as well, each made when the reader asks for it.
+ * `done` is called when the stream has closed, and does not look at the bytes any more.
  */
 export function copies(bytes: Buffer, done: () => void): Readable {
   return Readable.from(copy(bytes), { highWaterMark: 0 }).once('close', done)

@@ -16,8 +16,9 @@ export interface Loan {
 }
 
 /**
- * Buffer pool: lends buffers and takes them back, as reading every image into a new one would keep the garbage collector busy.
- * What is lent counts in the budget. Undefined if too large a buffer is wanted, or too much is lent.
+ * Buffer pool: lends buffers and takes them back, as reading every image into a new one would keep
+ * the garbage collector busy. What is lent counts in the budget. Undefined if too large a buffer is
+ * wanted, or too much is lent.
  */
 export function lender(budget = new OutputBudget()): (length: number) => Loan | undefined {
   const waiting = SIZES.map((): Buffer[] => [])

@@ -16,7 +16,10 @@ import { ObjectNotFound, type OpenOptions, type Store, StoreError } from './stor
 
 /** Connections for calls that end by themselves. */
 const CALLS = 64
-/** Connections for downloads. Each lasts as long as its reader takes, so they must not hold up the calls. Above half, a reader that stalls loses its own. */
+/**
+ * Connections for downloads. Each lasts as long as its reader takes, so they must not hold up the
+ * calls. Above half, a reader that stalls loses its own.
+ */
 const DOWNLOADS = 256
 /** Milliseconds for readiness: whoever asks has little patience. */
 const CHECK_LIMIT = 5000

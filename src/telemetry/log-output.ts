@@ -3,13 +3,17 @@ import { Socket } from 'node:net'
 import { isatty } from 'node:tty'
 
 const STDOUT = 1
-/** Bytes written at once: what a pipe with several writers keeps in one piece on Linux (PIPE_BUF). */
+/**
+ * Bytes written at once: what a pipe with several writers keeps in one piece on Linux (PIPE_BUF).
+ */
 const CHUNK = 4096
 /** Milliseconds for which a line waits for others, as a system call for each would be expensive. */
 const BATCH_TIME = 25
 /** Bytes kept for a reader that does not read. Lines beyond it are dropped. */
 const CAPACITY = 1024 ** 2
-/** Milliseconds until what could not be written is tried again: doubled each time, up to the second. */
+/**
+ * Milliseconds until what could not be written is tried again: doubled each time, up to the second.
+ */
 const [FIRST_RETRY, LONGEST_RETRY] = [10, 1000]
 /** Milliseconds for which the end of the process waits for the reader. */
 const EXIT_TIMEOUT = 500
@@ -21,11 +25,13 @@ interface Chunk {
 }
 
 /**
- * The log's bounded buffer before standard output. Nothing waits for whoever reads that: lines are written in batches, kept
- * while the output does not take them (a pipe that nobody reads, a full disk), and dropped when the buffer is full.
+ * The log's bounded buffer before standard output. Nothing waits for whoever reads that: lines are
+ * written in batches, kept while the output does not take them (a pipe that nobody reads, a full
+ * disk), and dropped when the buffer is full.
  *
- * What is kept when the process ends is written then, if the output takes it within half a second; what SIGKILL or a crash of Node
- * interrupts is lost. Files are written synchronously: they take everything at once, or fail.
+ * What is kept when the process ends is written then, if the output takes it within half a second;
+ * what SIGKILL or a crash of Node interrupts is lost. Files are written synchronously: they take
+ * everything at once, or fail.
  */
 export class LogOutput {
   /** Lines dropped so far. */
@@ -42,7 +48,10 @@ export class LogOutput {
   #timer: NodeJS.Timeout | undefined
   #isStuck = false
   #retry = FIRST_RETRY
-  /** Lines dropped that nobody has been told of. While there are any, no line is taken, so that the gap is one. */
+  /**
+   * Lines dropped that nobody has been told of. While there are any, no line is taken, so that the
+   * gap is one.
+   */
   #gap = 0
 
   constructor() {
@@ -135,8 +144,9 @@ export class LogOutput {
 const holders: Socket[] = []
 
 /**
- * A descriptor of the same file, pipe, socket or terminal in which a write never waits, but fails with EAGAIN. A thread that waited
- * instead would keep the process from ending, as Node waits for its threads.
+ * A descriptor of the same file, pipe, socket or terminal in which a write never waits, but fails
+ * with EAGAIN. A thread that waited instead would keep the process from ending, as Node waits for
+ * its threads.
  */
 function withoutBlocking(descriptor: number): number {
   try {
@@ -144,7 +154,8 @@ function withoutBlocking(descriptor: number): number {
     // libuv sets O_NONBLOCK (uv_pipe_open), and Node takes it back at the end.
     if (stats.isFIFO() || stats.isSocket())
       holders.push(new Socket({ fd: descriptor, readable: false, writable: true }))
-    // A terminal is stopped by Ctrl-S, or by whatever is to read a container's. Linux opens it again for us alone.
+    // A terminal is stopped by Ctrl-S, or by whatever is to read a container's. Linux opens it
+    // again for us alone.
     else if (isatty(descriptor)) {
       const { O_WRONLY, O_NONBLOCK, O_NOCTTY } = constants
       return openSync(`/dev/fd/${descriptor}`, O_WRONLY | O_NONBLOCK | O_NOCTTY)

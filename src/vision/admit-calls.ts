@@ -11,13 +11,16 @@ export interface CallAdmissionOptions extends Pick<KeyShareOptions, 'keyring'> {
 }
 
 /**
- * `onRequest` hooks that let in `VISION_MAX_CONCURRENT` calls at once, and of one key no more than its share. Each holds its slot until its
- * answer has left or its client has.
+ * `onRequest` hooks that let in `VISION_MAX_CONCURRENT` calls at once, and of one key no more than
+ * its share. Each holds its slot until its answer has left or its client has.
  */
 export interface CallAdmission {
   /** For calls without a body, which take their slot at once. */
   readonly withoutBody: onRequestAsyncHookHandler
-  /** For calls that take their slot when their body begins to arrive; refused at once where there is none now. */
+  /**
+   * For calls that take their slot when their body begins to arrive; refused at once where there is
+   * none now.
+   */
   readonly withBody: onRequestAsyncHookHandler
 }
 

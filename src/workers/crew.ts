@@ -17,7 +17,10 @@ export interface CrewOptions {
   /** Variables of theirs, besides those that this process has. */
   readonly env: Readonly<Record<string, string>>
   readonly log: Logger
-  /** Told of each worker when it begins to start. It has to read the worker's standard output and standard error. */
+  /**
+   * Told of each worker when it begins to start. It has to read the worker's standard output and
+   * standard error.
+   */
   readonly onStart: (worker: Worker) => void
   /** Told of each message but those that the crew itself understands. */
   readonly onMessage: (worker: Worker, message: FromWorker) => void

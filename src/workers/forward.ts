@@ -5,8 +5,9 @@ import type { Worker } from './crew.ts'
 const MOST_ERRORS = 64 * 1024
 
 /**
- * Writes a worker's log with the primary's, in whole lines. Workers do not share the primary's standard output: whether a pipe
- * blocks is one setting for all who share it, and each process that starts or ends with it changes that (libuv's `uv_spawn`).
+ * Writes a worker's log with the primary's, in whole lines. Workers do not share the primary's
+ * standard output: whether a pipe blocks is one setting for all who share it, and each process that
+ * starts or ends with it changes that (libuv's `uv_spawn`).
  */
 export function forwardLog({ stdout }: Worker, output: LogOutput): void {
   let rest = ''
@@ -20,7 +21,10 @@ export function forwardLog({ stdout }: Worker, output: LogOutput): void {
   })
 }
 
-/** The same for what a worker, or Node, says on standard error. Beyond a few lines that nobody reads, it is dropped. */
+/**
+ * The same for what a worker, or Node, says on standard error. Beyond a few lines that nobody
+ * reads, it is dropped.
+ */
 export function forwardErrors({ stderr }: Worker): void {
   stderr?.on('data', (bytes: Buffer) => {
     if (process.stderr.writableLength < MOST_ERRORS) process.stderr.write(bytes)

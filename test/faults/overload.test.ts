@@ -5,7 +5,10 @@ import { uploadOf } from '../support/multipart.ts'
 import { startServer } from '../support/server.ts'
 import { eventually, exchange, openSocket, uploadHead } from '../support/socket.ts'
 
-/** Keeps the loop from turning for so many milliseconds of CPU time, which other processes do not change. */
+/**
+ * Keeps the loop from turning for so many milliseconds of CPU time, which other processes do not
+ * change.
+ */
 function hog(milliseconds: number): void {
   const used = () => process.threadCpuUsage().user + process.threadCpuUsage().system
   const end = used() + milliseconds * 1000

@@ -9,7 +9,10 @@ import { openSocket, requestHead } from '../support/socket.ts'
 const tiny = 'GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n'
 const MB = 1_000_000
 
-/** Opens connections that send `first`, then tiny requests until the kernel takes no more or `bytes` are sent, and read nothing. */
+/**
+ * Opens connections that send `first`, then tiny requests until the kernel takes no more or `bytes`
+ * are sent, and read nothing.
+ */
 async function flood(
   { url }: ServerProcess,
   { connections, bytes, first = tiny }: { connections: number; bytes: number; first?: string },

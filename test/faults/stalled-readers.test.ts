@@ -10,7 +10,10 @@ const READERS = 2000
 const AT_ONCE = 50
 const UPLOADS = 20
 
-/** A client that asks and never reads: nothing is taken from the system, not even at first, when `pause` comes after `connect`. */
+/**
+ * A client that asks and never reads: nothing is taken from the system, not even at first, when
+ * `pause` comes after `connect`.
+ */
 function stalled(port: number, path: string): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = connect({ host: '127.0.0.1', port }).pause()

@@ -10,7 +10,10 @@ export function fillBytesJpeg(count: number): Buffer {
   ])
 }
 
-/** A GIF of 1 × 1 with an extension of so many bytes in sub-blocks of 48, which its reader has to walk along. */
+/**
+ * A GIF of 1 × 1 with an extension of so many bytes in sub-blocks of 48, which its reader has to
+ * walk along.
+ */
 export function smallBlocksGif(bytes: number): Buffer {
   const block = Buffer.concat([Buffer.from([47]), Buffer.alloc(47, 'A')])
   return Buffer.concat([

@@ -79,7 +79,10 @@ export async function answersTo(port: number, bytes: string | Buffer): Promise<R
   return parseResponses(await buffer(socket))
 }
 
-/** The status of what comes first in answer to a head with `Expect: 100-continue`: 100 if it is let in. Then leaves, without a body. */
+/**
+ * The status of what comes first in answer to a head with `Expect: 100-continue`: 100 if it is let
+ * in. Then leaves, without a body.
+ */
 export async function firstAnswerTo(port: number, head: string): Promise<number> {
   const socket = await openSocket(port)
   socket.write(head)

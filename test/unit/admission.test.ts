@@ -15,7 +15,10 @@ const idle = { mean: 0, watch: () => {}, close: () => {} }
 const one = { isShared: () => false }
 const several = { isShared: () => true }
 
-/** Uploads whose handlers read the body and go on until they are released, on a disk with so much room. */
+/**
+ * Uploads whose handlers read the body and go on until they are released, on a disk with so much
+ * room.
+ */
 async function openDoors({ room, minFreeSpace = 1 }: { room: () => number; minFreeSpace?: number }) {
   app = fastify()
   const config = {

@@ -43,7 +43,10 @@ const extremes = [
   ],
 ].map((hex) => Buffer.from(hex, 'hex'))
 
-/** Where the parser of an image's format looks at its bytes, rather than skip them; of a run that it scans, at the start and the end. */
+/**
+ * Where the parser of an image's format looks at its bytes, rather than skip them; of a run that it
+ * scans, at the start and the end.
+ */
 function lookedAt(image: Buffer): number[] {
   const parser = FORMATS[sniff(image) ?? expect.unreachable()].header()
   const found: number[] = []
@@ -195,7 +198,9 @@ function statusByRule(bytes: Buffer): number {
   return width > 0 && height > 0 && width * height <= MAX_PIXELS ? 200 : 422
 }
 
-/** All that is said of a header: what it says, or why it is none. Nothing may be kept of a chunk. */
+/**
+ * All that is said of a header: what it says, or why it is none. Nothing may be kept of a chunk.
+ */
 function verdict(format: Format, bytes: Buffer, sizes: readonly number[]): Header | string {
   const reader = new HeaderReader(FORMATS[format].header())
   try {

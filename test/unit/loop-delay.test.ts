@@ -5,7 +5,10 @@ afterEach(() => {
   vi.useRealTimers()
 })
 
-/** One turn of the loop: for how long it blocks, and how much of that is the CPU time of this thread. Milliseconds. */
+/**
+ * One turn of the loop: for how long it blocks, and how much of that is the CPU time of this
+ * thread. Milliseconds.
+ */
 interface Turn {
   readonly blocks: number
   readonly cpu: number

@@ -116,7 +116,10 @@ describe('with a queue', () => {
   })
 })
 
-/** What happens to a semaphore, one after the other: somebody asks, some holder is done, some waiter leaves. */
+/**
+ * What happens to a semaphore, one after the other: somebody asks, some holder is done, some waiter
+ * leaves.
+ */
 const events = fc.array(
   fc.record({
     what: fc.constantFrom('ask', 'ask', 'done', 'leave'),

@@ -21,7 +21,10 @@ async function stored(store: Store, format: Format, bytes: Buffer): Promise<Imag
   return name
 }
 
-/** A store that counts what is asked of it, and the bytes that are read; `lends` as the disk and the cache do. */
+/**
+ * A store that counts what is asked of it, and the bytes that are read; `lends` as the disk and the
+ * cache do.
+ */
 function watched(store: Store, { lends = false } = {}) {
   const count = { stats: 0, opens: 0, bytes: 0, lent: 0 }
   const counting = (chunk: Buffer) => {

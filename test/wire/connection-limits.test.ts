@@ -6,7 +6,10 @@ import { openSocket, requestHead } from '../support/socket.ts'
 
 const kept = requestHead('GET /healthz', { Connection: 'keep-alive' })
 
-/** Makes the connections that come next look as if they came from this address: tests have none but loopback's. */
+/**
+ * Makes the connections that come next look as if they came from this address: tests have none but
+ * loopback's.
+ */
 function pretendFrom(app: TestApp, address: string): void {
   app.server.prependListener('connection', (socket: Socket) => {
     if (!Object.hasOwn(socket, 'remoteAddress'))
@@ -14,7 +17,10 @@ function pretendFrom(app: TestApp, address: string): void {
   })
 }
 
-/** Opens a connection. Resolves with it once it has been answered, or with undefined if it was closed instead. */
+/**
+ * Opens a connection. Resolves with it once it has been answered, or with undefined if it was
+ * closed instead.
+ */
 async function open(app: TestApp): Promise<Socket | undefined> {
   const socket = await openSocket(app.port)
   socket.write(kept)

@@ -49,7 +49,10 @@ const statusesIn = (bytes: Buffer) => parseResponses(bytes).map(({ status }) => 
 
 const slowCall = get('/v1/models', { Authorization: authorization })
 
-/** A request that is passed on to the model's server, which answers when the test says so; `more` comes in the same segment. */
+/**
+ * A request that is passed on to the model's server, which answers when the test says so; `more`
+ * comes in the same segment.
+ */
 async function startSlowCall(to = app, more = '') {
   const { promise, resolve } = Promise.withResolvers<ServerResponse>()
   model.take = (_request, response) => resolve(response)

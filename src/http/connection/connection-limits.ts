@@ -16,12 +16,15 @@ export interface ConnectionLimitOptions {
 }
 
 /**
- * Limits the connections of a server, in total and for each address; 0 is no limit. What is beyond is closed before a byte is read from it.
+ * Limits the connections of a server, in total and for each address; 0 is no limit. What is beyond
+ * is closed before a byte is read from it.
  *
- * The limit for an address counts as the rate limits do, of IPv6 by the /64. It does not apply to this machine nor to the proxies of `TRUST_PROXY`,
- * who speak for many. In total, idle connections make room: the oldest are closed when a new one takes the last place.
+ * The limit for an address counts as the rate limits do, of IPv6 by the /64. It does not apply to
+ * this machine nor to the proxies of `TRUST_PROXY`, who speak for many. In total, idle connections
+ * make room: the oldest are closed when a new one takes the last place.
  *
- * Returns what has to stand around the server's request listener, which tells it the connections that are idle.
+ * Returns what has to stand around the server's request listener, which tells it the connections
+ * that are idle.
  */
 export function limitConnections(
   server: Server,
@@ -32,7 +35,10 @@ export function limitConnections(
   const countOf = new Map<string, number>()
   /** Those kept for their next request, the oldest first. */
   const idle = new Set<Socket>()
-  /** A proxy's are none of these, as it may be about to send a request on a connection that it keeps. */
+  /**
+   * A proxy's are none of these, as it may be about to send a request on a connection that it
+   * keeps.
+   */
   const mayBeClosed = new WeakSet<Socket>()
   let open = 0
 

@@ -12,8 +12,9 @@ import { serialisePipelining } from './pipelining.ts'
 const HEADERS_TIMEOUT = 10
 
 /**
- * How much longer a connection is kept that waits for its next request: with the usual IDLE_TIMEOUT, longer than the minute for which
- * proxies keep theirs. Were we the first to close one, a request could be on its way.
+ * How much longer a connection is kept that waits for its next request: with the usual
+ * IDLE_TIMEOUT, longer than the minute for which proxies keep theirs. Were we the first to close
+ * one, a request could be on its way.
  */
 const KEPT_LONGER = 2.4
 
@@ -36,7 +37,10 @@ export interface HttpServerOptions {
   readonly now: () => number
 }
 
-/** Makes the HTTP server that `handle` answers the requests of: its timeouts, and its limits on connections and on what waits on them. */
+/**
+ * Makes the HTTP server that `handle` answers the requests of: its timeouts, and its limits on
+ * connections and on what waits on them.
+ */
 export function createHttpServer(
   handle: RequestListener,
   { config, log, metrics, now }: HttpServerOptions,
@@ -63,7 +67,10 @@ export function createHttpServer(
   return server.on('request', serialisePipelining(server, watchIdle(handle), { onOverflow }))
 }
 
-/** Logs the first refusal for each reason, and then at most one a minute, with how many there were since. */
+/**
+ * Logs the first refusal for each reason, and then at most one a minute, with how many there were
+ * since.
+ */
 function warnRarely(log: FastifyBaseLogger, now: () => number) {
   const since = new Map<ConnectionRefusal, { count: number; loggedAt: number }>()
   return (reason: ConnectionRefusal, address?: string): void => {

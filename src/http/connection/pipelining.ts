@@ -1,15 +1,19 @@
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 
-/** Requests that may wait on a connection before the server stops reading from it. What one read brought waits beyond that. */
+/**
+ * Requests that may wait on a connection before the server stops reading from it. What one read
+ * brought waits beyond that.
+ */
 const MAX_WAITING = 16
 
 /** Memory that all waiting requests of a process may take, in bytes, as `costOf` estimates it. */
 const MAX_WAITING_BYTES = 16 * 1024 ** 2
 
 /**
- * What a waiting request takes, in bytes: itself with its response, and each header beside its text. Measured on Node 26: 1.6 KB of heap without
- * headers, and 95 bytes for each; the heap has to be larger than what is in it, so the process grows by up to twice as much.
+ * What a waiting request takes, in bytes: itself with its response, and each header beside its
+ * text. Measured on Node 26: 1.6 KB of heap without headers, and 95 bytes for each; the heap has to
+ * be larger than what is in it, so the process grows by up to twice as much.
  */
 const COST_OF_REQUEST = 2000
 const COST_OF_HEADER = 100
@@ -32,21 +36,28 @@ interface Queue {
 }
 
 export interface PipeliningOptions {
-  /** Called when a connection was closed because the requests of all connections together took too much memory. */
+  /**
+   * Called when a connection was closed because the requests of all connections together took too
+   * much memory.
+   */
   readonly onOverflow: () => void
 }
 
 /**
- * Serialises pipelined requests: makes a `request` listener that hands a connection's requests to `handle` one after the other, each
- * when the response before it has closed. After a response with `Connection: close`, or when the client has gone, what it had pipelined
- * is dropped, and `handle` never hears of it (RFC 9112, section 9.6).
+ * Serialises pipelined requests: makes a `request` listener that hands a connection's requests to
+ * `handle` one after the other, each when the response before it has closed. After a response with
+ * `Connection: close`, or when the client has gone, what it had pipelined is dropped, and `handle`
+ * never hears of it (RFC 9112, section 9.6).
  *
- * Memory is bounded twice. From `MAX_WAITING` waiting requests on, nothing more is read from the connection; Node parses all that one
- * read has brought, so up to some thousand can wait. When those of all connections together take more than `MAX_WAITING_BYTES`, the
- * connection with the most is closed. Bodies do not count: only the last request of each connection can have one that is still
- * arriving, and Node buffers no more of it than its high-water mark and what the same read brought.
+ * Memory is bounded twice. From `MAX_WAITING` waiting requests on, nothing more is read from the
+ * connection; Node parses all that one read has brought, so up to some thousand can wait. When
+ * those of all connections together take more than `MAX_WAITING_BYTES`, the connection with the
+ * most is closed. Bodies do not count: only the last request of each connection can have one that
+ * is still arriving, and Node buffers no more of it than its high-water mark and what the same read
+ * brought.
  *
- * While nothing is read from a connection, a client that leaves it is noticed when the response is written, or by the timeouts.
+ * While nothing is read from a connection, a client that leaves it is noticed when the response is
+ * written, or by the timeouts.
  */
 export function serialisePipelining(
   server: Server,
@@ -89,7 +100,9 @@ export function serialisePipelining(
     if (totalCost > MAX_WAITING_BYTES) closeLargest()
   }
 
-  /** One request a turn of the event loop, so that a connection with many keeps no other waiting. */
+  /**
+   * One request a turn of the event loop, so that a connection with many keeps no other waiting.
+   */
   function scheduleNext(queue: Queue): void {
     queue.current.once('close', () => setImmediate(handleNext, queue))
   }
@@ -126,8 +139,9 @@ export function serialisePipelining(
   }
 
   /**
-   * Reads nothing more in this turn of the event loop, at whose end the connections that were closed give back their memory. Else Node would
-   * first read from all that have something to read. Then those come last whose request is whole and not answered: what they bring is pipelined.
+   * Reads nothing more in this turn of the event loop, at whose end the connections that were
+   * closed give back their memory. Else Node would first read from all that have something to read.
+   * Then those come last whose request is whole and not answered: what they bring is pipelined.
    */
   function pauseAll(): void {
     if (areAllPaused) return
@@ -157,8 +171,9 @@ function costOf({ url = '', rawHeaders }: IncomingMessage): number {
 }
 
 /**
- * Stops reading from a connection. Node resumes it by itself, when it has parsed a whole request, when a body is read, and when a response
- * has drained, so this lasts only by pausing again each time.
+ * Stops reading from a connection. Node resumes it by itself, when it has parsed a whole request,
+ * when a body is read, and when a response has drained, so this lasts only by pausing again each
+ * time.
  */
 function pause(queue: Queue): void {
   if (queue.isPaused) return
@@ -175,8 +190,9 @@ function resume(queue: Queue): void {
 }
 
 function pauseAgain(this: Socket): void {
-  // `resume` and then `pause` in one tick leave the stream paused, but Node's listener to the `resume` that comes late reads again. It stops
-  // at the event `pause`, which the method would not emit a second time.
+  // `resume` and then `pause` in one tick leave the stream paused, but Node's listener to the
+  // `resume` that comes late reads again. It stops at the event `pause`, which the method would not
+  // emit a second time.
   if (this.isPaused()) this.emit('pause')
   else this.pause()
 }

@@ -17,8 +17,9 @@ export function wasTooSlow(socket: Socket): boolean {
 }
 
 /**
- * Minimum read rate: closes connections whose clients take too few bytes of what is there for them. Only seconds count in which
- * bytes wait for the client, not those in which the client waits for a store or a model. One timer looks at all connections.
+ * Minimum read rate: closes connections whose clients take too few bytes of what is there for them.
+ * Only seconds count in which bytes wait for the client, not those in which the client waits for a
+ * store or a model. One timer looks at all connections.
  */
 export function keepReadRate(app: FastifyInstance, { minRate, window }: ReadRateOptions): void {
   if (minRate === 0) return
@@ -37,7 +38,10 @@ export function keepReadRate(app: FastifyInstance, { minRate, window }: ReadRate
   app.addHook('onClose', async () => clearInterval(timer))
 }
 
-/** What is known of a connection: seconds since it was measured, and bytes that its client had taken then. */
+/**
+ * What is known of a connection: seconds since it was measured, and bytes that its client had taken
+ * then.
+ */
 interface Pace {
   waited: number
   before: number
@@ -57,9 +61,10 @@ function isFastEnough(socket: Socket, pace: Pace, least: number, window: number)
 }
 
 /**
- * Bytes of a connection that the system has not taken yet. Node documents nothing that tells how far a write under way has come
- * (`writableLength` falls only when all of it is done), so this reads the same internal count as Node's own socket timeout. Where
- * a version of Node has none, undefined: nobody is cut off then but by `IDLE_TIMEOUT`.
+ * Bytes of a connection that the system has not taken yet. Node documents nothing that tells how
+ * far a write under way has come (`writableLength` falls only when all of it is done), so this
+ * reads the same internal count as Node's own socket timeout. Where a version of Node has none,
+ * undefined: nobody is cut off then but by `IDLE_TIMEOUT`.
  */
 function bytesQueued(socket: Socket): number | undefined {
   const { _handle: handle } = socket as { _handle?: { writeQueueSize?: unknown } | null }

@@ -27,8 +27,9 @@ const SPECIAL_IPV4 = ranges(
 )
 
 /**
- * Formally public addresses at which a cloud's machines, and nobody else, find services of the cloud. URL_FETCH_ALLOW can open them.
- * Metadata services at link-local, shared or unique local addresses (169.254.169.254, 100.100.100.200, fd00:ec2::254) are refused as such.
+ * Formally public addresses at which a cloud's machines, and nobody else, find services of the
+ * cloud. URL_FETCH_ALLOW can open them. Metadata services at link-local, shared or unique local
+ * addresses (169.254.169.254, 100.100.100.200, fd00:ec2::254) are refused as such.
  */
 const CLOUD_INTERNAL = ranges(
   // Azure's platform: the machine's agent, DNS, load balancer probes.
@@ -62,7 +63,10 @@ const SPECIAL_IPV6 = ranges(
   '3fff::/20',
 )
 
-/** Whether an address, as a resolver or a socket writes it, is a public unicast one that no cloud keeps to itself. */
+/**
+ * Whether an address, as a resolver or a socket writes it, is a public unicast one that no cloud
+ * keeps to itself.
+ */
 export function isPublic(address: string): boolean {
   // A zone names an interface, so that is an address of this machine's own links.
   if (isIP(address) === 0 || address.includes('%')) return false

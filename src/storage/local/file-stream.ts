@@ -11,10 +11,12 @@ export interface FilePart {
 }
 
 /**
- * The bytes of an open file, without read-ahead: a piece is read when the reader asks for it, which for a socket is when it has
- * taken the piece before. So a reader that stalls holds one piece, which counts in the budget. Fails with a `StoreError`.
+ * The bytes of an open file, without read-ahead: a piece is read when the reader asks for it, which
+ * for a socket is when it has taken the piece before. So a reader that stalls holds one piece,
+ * which counts in the budget. Fails with a `StoreError`.
  *
- * Not `fs.createReadStream`, which keeps a second piece ready, both of one size whatever the memory that is left.
+ * Not `fs.createReadStream`, which keeps a second piece ready, both of one size whatever the memory
+ * that is left.
  */
 export class FileStream extends Readable {
   #fd: number
@@ -37,7 +39,8 @@ export class FileStream extends Readable {
   override _read(): void {
     this.#release()
     const length = Math.min(this.#end - this.#at, this.#budget.pieceSize)
-    // Only now, and not with the last piece, as the stream would end while its reader still has that one.
+    // Only now, and not with the last piece, as the stream would end while its reader still has
+    // that one.
     if (length === 0) return void this.push(null)
     this.#held = length
     this.#budget.hold(length)

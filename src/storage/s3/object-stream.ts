@@ -2,7 +2,10 @@ import { Readable } from 'node:stream'
 import { type OutputBudget, SMALL_PIECE } from '../../core/output-budget.ts'
 import { bodyFailure, StoreError } from '../../store/store.ts'
 
-/** How often a stream looks whether its reader stalls, in milliseconds, and after how many looks it does. */
+/**
+ * How often a stream looks whether its reader stalls, in milliseconds, and after how many looks it
+ * does.
+ */
 const LOOK = 1000
 const PATIENCE = 2
 
@@ -19,9 +22,10 @@ export interface ObjectStreamOptions {
 }
 
 /**
- * An object's bytes, without read-ahead of its own: a piece is taken when the reader asks for it, and counts in the budget until
- * it asks for the next. While connections to the bucket are scarce, a reader that stalls gives up its own, and the rest is asked
- * for with a new request when it goes on. So slow readers keep nobody else from an image. Fails with a `StoreError`.
+ * An object's bytes, without read-ahead of its own: a piece is taken when the reader asks for it,
+ * and counts in the budget until it asks for the next. While connections to the bucket are scarce,
+ * a reader that stalls gives up its own, and the rest is asked for with a new request when it goes
+ * on. So slow readers keep nobody else from an image. Fails with a `StoreError`.
  */
 export class ObjectStream extends Readable {
   #source: Readable | undefined
@@ -75,7 +79,8 @@ export class ObjectStream extends Readable {
       await change(source)
     }
     const piece: Buffer = source.read(Math.min(source.readableLength, budget.pieceSize))
-    // With the last piece, its connection is free for others: not destroyed, as that would close it.
+    // With the last piece, its connection is free for others: not destroyed, as that would close
+    // it.
     if (this.#given + piece.length === this.#options.length) {
       source.resume()
       this.#source = undefined
