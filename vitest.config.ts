@@ -3,11 +3,11 @@ import { installedS3 } from './test/support/s3-servers.ts'
 
 /** Tests that run once more on each S3 server: whatever a client can see, and the store itself. */
 const ON_S3 = ['test/store/s3.test.ts', 'test/store/s3-links.test.ts', 'test/{http,wire,e2e}/**/*.test.ts']
-/** Tests that bring a store of their own, or are about what comes before one is asked. */
+/** Tests that bring a store of their own, measure the local one, or are about what comes before one is asked. */
 const NOT_ON_S3 = [
   'test/http/{clients-page,cors,docs-page,forwarded,openapi-adapters,page,receipts,url-hostile,url-origins}.test.ts',
   'test/http/vision-openapi.test.ts',
-  'test/wire/{admission,framing,pace,pipelining,protocol}.test.ts',
+  'test/wire/{admission,connection-limits,framing,pace,pipelining,pipelining-bounds,protocol,slow-readers}.test.ts',
   'test/e2e/command-{help,terminal,upload}.test.ts',
   'test/e2e/{bench,clients-apps,clients-picgo,cost,documents,fetchers,log-reader}.test.ts',
   'test/e2e/{proxy-variables,receipts,uncaught,vision-clients,vision-memory,vision-process}.test.ts',
