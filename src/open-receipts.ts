@@ -30,7 +30,7 @@ export async function openReceipts(
   try {
     const store =
       redisUrl === undefined
-        ? (await import('./receipts/sqlite.ts')).openSqliteReceipts({ path })
+        ? await (await import('./receipts/sqlite.ts')).openSqliteReceipts({ path })
         : await (await import('./receipts/redis.ts')).openRedisReceipts({ url: redisUrl })
     return collectReceipts(store, {
       onTrouble: (err) => log.error({ err }, `receipts of fetches cannot be kept${cure}`),

@@ -1,5 +1,5 @@
 import { DatabaseSync } from 'node:sqlite'
-import { immediately, makePrivate } from '../sqlite-file.ts'
+import { BUSY_TIMEOUT, immediately, makePrivate, retryWhileLocked } from '../sqlite-file.ts'
 import { keptUntil, LONGEST_SENDING, type ReceiptStore } from './receipts.ts'
 import { decode, encode, MOST_CHARACTERS, markOf } from './record.ts'
 
@@ -15,23 +15,20 @@ const SCHEMA = `
   PRAGMA user_version = ${SCHEMA_VERSION};
 `
 
-/** ms for which a call waits until other processes are done. The whole process stands still meanwhile; whoever adds can try again later. */
-const BUSY_TIMEOUT = 20
-/** ms for which the start waits. */
-const START_TIMEOUT = 2000
 /** Images that are removed at a stretch. */
 const AT_ONCE = 200
 
 /**
- * Receipts in a file that all processes of a machine share and that outlives them. The file system must be a local one. Makes the file if
- * there is none, for its owner's eyes only. Throws what SQLite says if it cannot be used.
+ * Receipts in a file that all processes of a machine share and that outlives them. The file system
+ * must be a local one. Makes the file if there is none, for its owner's eyes only. Rejects with what
+ * SQLite says if it cannot be used.
  */
-export function openSqliteReceipts({ path }: { path: string }): ReceiptStore {
+export async function openSqliteReceipts({ path }: { path: string }): Promise<ReceiptStore> {
   makePrivate(path)
-  const db = new DatabaseSync(path, { timeout: START_TIMEOUT })
+  // A call that meets a lock for longer fails; whoever adds tries again later.
+  const db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT })
   try {
-    prepareFile(db)
-    db.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT}`)
+    await retryWhileLocked(() => prepareFile(db))
     return receiptsIn(db)
   } catch (error) {
     db.close()

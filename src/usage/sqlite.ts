@@ -1,12 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { DatabaseSync } from 'node:sqlite'
-import { setTimeout as sleep } from 'node:timers/promises'
-import { immediately, makePrivate } from '../sqlite-file.ts'
+import { BUSY_TIMEOUT, immediately, makePrivate, retryWhileLocked } from '../sqlite-file.ts'
 import { exceeded, type Hold, lastFree, type Slot, timesOf, usageOf } from './slots.ts'
 import { type Usage, UsageError } from './usage.ts'
-
-/** SQLite's code for a file that another process has locked. */
-const SQLITE_BUSY = 5
 
 /** Written to the file as `user_version`. */
 const SCHEMA_VERSION = 2
@@ -59,15 +55,6 @@ const FROM_VERSION_1 = `
 const FORGOTTEN_AT_ONCE = 16
 
 /**
- * ms for which a call waits at a stretch until other processes are done. The whole process stands still meanwhile, so it is short; one
- * transaction takes some 50 µs.
- */
-const BUSY_TIMEOUT = 20
-/** ms after which a file that stays locked is given up, and between two tries. */
-const LOCKED_LIMIT = 2000
-const LOCKED_PAUSE = 50
-
-/**
  * Usage in a file that all processes of a machine share and that outlives them. The file system must be a local one. Makes the
  * file if there is none, for its owner's eyes only. Rejects with a `UsageError` that names the file if it is damaged, cannot be
  * written, or was made by a newer version.
@@ -75,10 +62,9 @@ const LOCKED_PAUSE = 50
 export async function openSqliteUsage({ path }: { path: string }): Promise<Usage> {
   try {
     makePrivate(path)
-    const db = new DatabaseSync(path, { timeout: LOCKED_LIMIT })
+    const db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT })
     try {
-      prepareFile(db)
-      db.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT}`)
+      await retryWhileLocked(() => prepareFile(db))
       return usageIn(db, path)
     } catch (error) {
       db.close()
@@ -106,15 +92,9 @@ function usageIn(db: DatabaseSync, path: string): Usage {
 
   /** Runs something in a transaction that no other process can get between. */
   async function attempt<T>(act: () => T): Promise<T> {
-    for (const begun = performance.now(); ; await sleep(LOCKED_PAUSE)) {
-      try {
-        return immediately(db, act)
-      } catch (error) {
-        // The higher bits say why.
-        const isLocked = ((error as { errcode?: number }).errcode ?? 0) % 256 === SQLITE_BUSY
-        if (!isLocked || performance.now() - begun > LOCKED_LIMIT) throw failure(error, path)
-      }
-    }
+    return retryWhileLocked(() => immediately(db, act)).catch((error) => {
+      throw failure(error, path)
+    })
   }
 
   function stateOf(key: string) {

@@ -4,6 +4,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { expect, test } from 'vitest'
 import type { ReceiptStore } from '../../src/receipts/receipts.ts'
 import { openSqliteReceipts } from '../../src/receipts/sqlite.ts'
+import { readLockFor } from '../support/read-lock.ts'
 import { newName, receiptOf } from '../support/receipts.ts'
 import { tempFolder } from '../support/temp-folder.ts'
 import { receiptsContract } from './contract.ts'
@@ -14,7 +15,7 @@ receiptsContract('sqlite', async () => {
   const opened: ReceiptStore[] = []
   return {
     open: async () => {
-      const store = openSqliteReceipts({ path })
+      const store = await openSqliteReceipts({ path })
       opened.push(store)
       return store
     },
@@ -39,7 +40,7 @@ function endsIn(path: string): number[] {
 
 test('the file is for its owner only, and so are those beside it', async () => {
   await using folder = await tempFolder()
-  const store = openSqliteReceipts({ path: join(folder.path, 'receipts.db') })
+  const store = await openSqliteReceipts({ path: join(folder.path, 'receipts.db') })
   await store.add([{ name: newName(), count: 1, latest: [receiptOf()] }])
   expect(await folder.names()).toEqual(['receipts.db', 'receipts.db-shm', 'receipts.db-wal'])
   for (const name of await folder.names())
@@ -50,7 +51,7 @@ test('the file is for its owner only, and so are those beside it', async () => {
 test('any number of images that are over is removed', async () => {
   await using folder = await tempFolder()
   const path = join(folder.path, 'receipts.db')
-  const store = openSqliteReceipts({ path })
+  const store = await openSqliteReceipts({ path })
   const names = Array.from({ length: 1000 }, () => newName(60))
   const living = newName()
   await store.add([...names, living].map((name) => ({ name, count: 1, latest: [receiptOf()] })))
@@ -62,7 +63,7 @@ test('any number of images that are over is removed', async () => {
 test('however often an image is fetched, its file stays small', async () => {
   await using folder = await tempFolder()
   const path = join(folder.path, 'receipts.db')
-  const store = openSqliteReceipts({ path })
+  const store = await openSqliteReceipts({ path })
   const name = newName()
   const latest = Array.from({ length: 100 }, () => receiptOf())
   for (let i = 0; i < 1000; i += 1) await store.add([{ name, count: 100, latest }])
@@ -76,11 +77,18 @@ test('a file that is something else, or that a newer version made, is refused an
   const other = join(folder.path, 'other')
   const text = 'this is not a database, and was never meant to be one'.repeat(100)
   await writeFile(other, text)
-  expect(() => openSqliteReceipts({ path: other })).toThrow('not a database')
+  await expect(openSqliteReceipts({ path: other })).rejects.toThrow('not a database')
   expect(await readFile(other, 'utf8')).toBe(text)
   const newer = join(folder.path, 'newer')
   const db = new DatabaseSync(newer)
   db.exec('PRAGMA user_version = 99')
   db.close()
-  expect(() => openSqliteReceipts({ path: newer })).toThrow('newer version (99)')
+  await expect(openSqliteReceipts({ path: newer })).rejects.toThrow('newer version (99)')
+})
+
+test('a file that another process has locked for a moment is opened all the same', async () => {
+  await using folder = await tempFolder()
+  const path = join(folder.path, 'receipts.db')
+  using _lock = readLockFor(200, path)
+  await (await openSqliteReceipts({ path })).close()
 })

@@ -6,6 +6,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { expect, test } from 'vitest'
 import { openSqliteUsage } from '../../src/usage/sqlite.ts'
 import { type ReserveRequest, type Usage, UsageError } from '../../src/usage/usage.ts'
+import { readLockFor } from '../support/read-lock.ts'
 import { tempFolder } from '../support/temp-folder.ts'
 import type { Order } from '../support/usage-process.ts'
 import { usageContract } from './contract.ts'
@@ -296,4 +297,11 @@ test('a file that another process will not let go of is a UsageError, and usable
   holder.close()
   expect(await usage.reserve(request)).toMatchObject({ granted: true })
   await usage.close()
+})
+
+test('a file that another process has locked for a moment is opened all the same', async () => {
+  await using folder = await tempFolder()
+  const path = join(folder.path, 'usage.db')
+  using _lock = readLockFor(200, path)
+  await (await openSqliteUsage({ path })).close()
 })
