@@ -90,7 +90,7 @@ class UploadSlot {
   #holders = new Set<object>()
   #held: Disposable | undefined
 
-  /** Whoever comes when all have let go holds nothing. */
+  /** One more holder; what the upload holds is given back when the last has let go. */
   hold(): Disposable {
     const holder = {}
     this.#holders.add(holder)

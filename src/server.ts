@@ -1,6 +1,6 @@
 import { lookup } from 'node:dns/promises'
 import { once } from 'node:events'
-import { type AddressInfo, createServer } from 'node:net'
+import { type AddressInfo, createServer, type Server as NetServer } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { buildApp, publicUrlOf } from './app.ts'
 import type { Parts } from './parts.ts'
@@ -26,11 +26,12 @@ export interface ListenOptions {
 export async function listen(parts: Parts, { isShared = false }: ListenOptions = {}): Promise<Server> {
   const { config } = parts
   const app = await buildApp(parts)
+  let others: NetServer[] = []
   try {
     // Passed on to Node, which has more options than the framework's type.
     const options = { host: config.host, port: config.port, reusePort: isShared }
     await app.listen({ ...options, listenTextResolver: () => 'listening' })
-    if (config.host === 'localhost') await listenOnOtherAddresses(app, options)
+    if (config.host === 'localhost') others = await listenOnOtherAddresses(app, options)
   } catch (error) {
     throw explainPort(error as NodeJS.ErrnoException)
   }
@@ -38,7 +39,8 @@ export async function listen(parts: Parts, { isShared = false }: ListenOptions =
     url: publicUrlOf(app, config),
     async close() {
       const cut = setTimeout(() => app.server.closeAllConnections(), config.stopTimeout * 1000)
-      await app.close()
+      const closed = others.map((other) => new Promise((resolve) => other.close(resolve)))
+      await Promise.all([app.close(), ...closed])
       clearTimeout(cut)
     },
   }
@@ -52,7 +54,8 @@ export async function listen(parts: Parts, { isShared = false }: ListenOptions =
 async function listenOnOtherAddresses(
   app: FastifyInstance,
   { host, reusePort }: { host: string; reusePort: boolean },
-): Promise<void> {
+): Promise<NetServer[]> {
+  const others: NetServer[] = []
   const { address: taken, port } = app.server.address() as AddressInfo
   for (const { address } of await lookup(host, { all: true })) {
     if (address === taken) continue
@@ -62,8 +65,9 @@ async function listenOnOtherAddresses(
     const listening = once(other, 'listening')
     other.listen({ host: address, port, reusePort })
     await listening.then(
-      () => app.server.once('close', () => other.close()),
+      () => others.push(other),
       () => {},
     )
   }
+  return others
 }

@@ -18,12 +18,13 @@ const PART_FOR_READERS = 1 / 4
  * for any of them and do not count.
  */
 export class OutputBudget {
-  #limit: number
+  /** Bytes that may be held; `Infinity` for any number. */
+  readonly limit: number
   #held = 0
 
   /** `limit` is in bytes; none unless given. */
   constructor(limit = Number.POSITIVE_INFINITY) {
-    this.#limit = limit
+    this.limit = limit
   }
 
   /** Bytes that are held now. */
@@ -38,7 +39,7 @@ export class OutputBudget {
 
   /** Whether more than this part of the limit is held. */
   isOver(part = 1): boolean {
-    return this.#held > this.#limit * part
+    return this.#held > this.limit * part
   }
 
   /** Counts bytes. Whoever calls it releases them, once. */

@@ -22,6 +22,8 @@ export interface Loan {
  */
 export function lender(budget = new OutputBudget()): (length: number) => Loan | undefined {
   const waiting = SIZES.map((): Buffer[] => [])
+  // With little memory, images that are streamed need some of the budget, too.
+  const mostLent = Math.min(MOST_LENT, budget.limit / 2)
   let lent = 0
   let kept = 0
 
@@ -30,7 +32,7 @@ export function lender(budget = new OutputBudget()): (length: number) => Loan | 
     const place = SIZES.findIndex((size) => size >= length)
     const size = SIZES[place]
     const ours = waiting[place]
-    if (size === undefined || ours === undefined || lent + size > MOST_LENT) return undefined
+    if (size === undefined || ours === undefined || lent + size > mostLent) return undefined
     const before = ours.pop()
     if (before !== undefined) kept -= size
     const buffer = before ?? Buffer.allocUnsafeSlow(size)

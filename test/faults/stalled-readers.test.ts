@@ -2,7 +2,7 @@ import { connect, type Socket } from 'node:net'
 import { expect, test } from 'vitest'
 import { pngOfSize } from '../support/images.ts'
 import { uploadOf } from '../support/multipart.ts'
-import { memoryOf } from '../support/process-facts.ts'
+import { descriptorsOf, memoryOf } from '../support/process-facts.ts'
 import { startServer } from '../support/server.ts'
 import { eventually, requestHead } from '../support/socket.ts'
 
@@ -37,6 +37,8 @@ test('2000 readers that never read an image of 20 MB cost 200 MB at most, and up
   const readers: Socket[] = []
   while (readers.length < READERS)
     readers.push(...(await Promise.all(Array.from({ length: AT_ONCE }, () => stalled(port, path)))))
+  // Each has its connection and its file.
+  await eventually(async () => (await descriptorsOf(server.pid)) >= 2 * READERS, 20_000)
   // Until the system has taken all it takes.
   let memory = 0
   await eventually(async () => {

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import type { Socket } from 'node:net'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { expect, test, vi } from 'vitest'
 import { startApp, type TestApp } from '../support/app.ts'
 import { openSocket, requestHead } from '../support/socket.ts'
@@ -21,7 +21,7 @@ function pretendFrom(app: TestApp, address: string): void {
  * Opens a connection. Resolves with it once it has been answered, or with undefined if it was
  * closed instead.
  */
-async function open(app: TestApp): Promise<Socket | undefined> {
+async function open(app: Pick<TestApp, 'port'>): Promise<Socket | undefined> {
   const socket = await openSocket(app.port)
   socket.write(kept)
   const [answer] = await Promise.race([once(socket, 'data'), once(socket, 'close')])
@@ -83,6 +83,27 @@ test('at MAX_CONNECTIONS, idle connections make room, the oldest first', async (
   expect(countOpen(sockets)).toBe(60)
   expect(sockets[0]?.closed).toBe(true)
   expect(sockets.at(-1)?.closed).toBe(false)
+})
+
+test('connections that have sent nothing make room, too', async () => {
+  await using app = await startApp({ env: { MAX_CONNECTIONS: '40', MAX_CONNECTIONS_PER_ADDRESS: '0' } })
+  pretendFrom(app, '203.0.113.7')
+  const silent: Socket[] = []
+  for (let opened = 0; opened < 60; opened += 1) silent.push(await openSocket(app.port))
+  expect(await open(app)).toBeDefined()
+  await vi.waitFor(() => expect(silent.filter(({ closed }) => closed).length).toBeGreaterThanOrEqual(21))
+  expect(silent.at(-1)?.closed).toBe(false)
+})
+
+test('connections that another listener hands over count, and those beyond the limit are closed', async () => {
+  await using app = await startApp({ env: { MAX_CONNECTIONS: '4' } })
+  const other = createServer((socket) => app.server.emit('connection', socket)).listen(0, '127.0.0.1')
+  await once(other, 'listening')
+  const { port } = other.address() as AddressInfo
+  const sockets: (Socket | undefined)[] = []
+  for (let opened = 0; opened < 6; opened += 1) sockets.push(await open({ port }))
+  expect(countOpen(sockets)).toBe(4)
+  other.close()
 })
 
 test('refusals are logged with the setting, but not each of them', async () => {

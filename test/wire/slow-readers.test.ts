@@ -71,7 +71,6 @@ describe('clients that do not read', () => {
   let produced = 0
   beforeAll(async () => {
     // A quarter of this is for readers: two of them, and no third.
-    log = ''
     app = await startApp({
       onLog: (line) => {
         log += line

@@ -3,7 +3,10 @@ import { BlockList, isIP, isIPv6, type Socket } from 'node:net'
 import { normalizeIP } from '@fastify/rate-limit'
 import type { Config } from '../../config.ts'
 
-/** Idle connections that are closed at once when there are as many as there may be. */
+/**
+ * Idle connections that are closed at once when there are as many as there may be: so many, but no
+ * more than one in a hundred.
+ */
 const CLOSED_AT_ONCE = 32
 
 /** The limit that a connection was beyond. */
@@ -33,12 +36,9 @@ export function limitConnections(
   const { maxConnections, maxConnectionsPerAddress } = config
   const proxies = addressesOf(['loopback', ...(config.trustProxy ?? [])])
   const countOf = new Map<string, number>()
-  /** Those kept for their next request, the oldest first. */
+  /** Those on which a request is waited for, the first or the next; the oldest first. */
   const idle = new Set<Socket>()
-  /**
-   * A proxy's are none of these, as it may be about to send a request on a connection that it
-   * keeps.
-   */
+  /** Not those of proxies: they keep connections for requests that may be on their way. */
   const mayBeClosed = new WeakSet<Socket>()
   let open = 0
 
@@ -48,16 +48,27 @@ export function limitConnections(
       open -= 1
       idle.delete(socket)
     })
+    if (maxConnections > 0 && open >= maxConnections) closeIdle()
+    // Node's own check is made where a connection is accepted, and so only for the first address.
+    const isBeyond = maxConnections > 0 && open > maxConnections
     // A client that has gone already has no address.
     const address = socket.remoteAddress ?? ''
-    if (!isAmong(proxies, address)) {
-      mayBeClosed.add(socket)
-      if (maxConnectionsPerAddress > 0 && !countAddress(socket, address)) {
-        socket.destroy()
-        onRefused('address', address)
-      }
+    if (isBeyond) refuse(socket, 'total')
+    else if (!isAmong(proxies, address)) admitClient(socket, address)
+  }
+
+  function admitClient(socket: Socket, address: string): void {
+    if (maxConnectionsPerAddress > 0 && !countAddress(socket, address)) {
+      refuse(socket, 'address', address)
+      return
     }
-    if (maxConnections > 0 && open >= maxConnections) closeIdle()
+    mayBeClosed.add(socket)
+    if (maxConnections > 0) idle.add(socket)
+  }
+
+  function refuse(socket: Socket, limit: ConnectionLimit, address?: string): void {
+    socket.destroy()
+    onRefused(limit, address)
   }
 
   /** Returns false if there are too many from this address. */
@@ -75,7 +86,8 @@ export function limitConnections(
   }
 
   function closeIdle(): void {
-    for (const socket of idle.values().take(CLOSED_AT_ONCE)) {
+    const count = Math.min(CLOSED_AT_ONCE, Math.ceil(maxConnections / 100))
+    for (const socket of idle.values().take(count)) {
       idle.delete(socket)
       socket.destroy()
     }

@@ -7,7 +7,10 @@ import type { Socket } from 'node:net'
  */
 const MAX_WAITING = 16
 
-/** Memory that all waiting requests of a process may take, in bytes, as `costOf` estimates it. */
+/**
+ * Memory that all waiting requests of a process may take, in bytes, as `costOf` estimates it. Sockets,
+ * what is being read and garbage come on top: 1000 connections that flood take some 240 MB.
+ */
 const MAX_WAITING_BYTES = 16 * 1024 ** 2
 
 /**
@@ -17,6 +20,8 @@ const MAX_WAITING_BYTES = 16 * 1024 ** 2
  */
 const COST_OF_REQUEST = 2000
 const COST_OF_HEADER = 100
+/** What Node may have read of a body that nobody has asked for, in bytes: one read. */
+const COST_OF_BODY = 64 * 1024
 
 /** A request that Node has parsed, and the response to it. */
 interface Exchange {
@@ -52,9 +57,7 @@ export interface PipeliningOptions {
  * Memory is bounded twice. From `MAX_WAITING` waiting requests on, nothing more is read from the
  * connection; Node parses all that one read has brought, so up to some thousand can wait. When
  * those of all connections together take more than `MAX_WAITING_BYTES`, the connection with the
- * most is closed. Bodies do not count: only the last request of each connection can have one that
- * is still arriving, and Node buffers no more of it than its high-water mark and what the same read
- * brought.
+ * most is closed. A waiting body counts as one read: Node takes no more of it until it is asked for.
  *
  * While nothing is read from a connection, a client that leaves it is noticed when the response is
  * written, or by the timeouts.
@@ -139,9 +142,10 @@ export function serialisePipelining(
   }
 
   /**
-   * Reads nothing more in this turn of the event loop, at whose end the connections that were
-   * closed give back their memory. Else Node would first read from all that have something to read.
-   * Then those come last whose request is whole and not answered: what they bring is pipelined.
+   * Stops reading from all connections for the rest of this turn of the event loop. The ones that
+   * were closed give back their memory at its end, and Node would first read from every connection
+   * that has data. Reading resumes with the connections that have no response pending, as whatever
+   * the others bring would only wait.
    */
   function pauseAll(): void {
     if (areAllPaused) return
@@ -165,9 +169,10 @@ export function serialisePipelining(
 }
 
 /** Bytes that a waiting request takes, estimated. */
-function costOf({ url = '', rawHeaders }: IncomingMessage): number {
+function costOf({ url = '', headers, rawHeaders }: IncomingMessage): number {
   const text = rawHeaders.reduce((length, part) => length + part.length, url.length)
-  return COST_OF_REQUEST + (COST_OF_HEADER * rawHeaders.length) / 2 + text
+  const hasBody = Number(headers['content-length'] ?? 0) > 0 || headers['transfer-encoding'] !== undefined
+  return COST_OF_REQUEST + (COST_OF_HEADER * rawHeaders.length) / 2 + text + (hasBody ? COST_OF_BODY : 0)
 }
 
 /**
