@@ -13,6 +13,9 @@ const main = join(root, 'src/main.ts')
 const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
 const nodeOptions: string[] = scripts.start.match(/--\S+/g)
 
+/** Characters of a server's output that are kept. */
+const MOST_OUTPUT = 64 * 1024 ** 2
+
 /** A started server process. Disposing of it kills it, and removes its data folder unless that was given. */
 export interface ServerProcess extends AsyncDisposable {
   readonly url: string
@@ -105,6 +108,8 @@ function launch(
   let text = ''
   const append = (chunk: Buffer) => {
     text += chunk
+    // Of what a soak prints, the beginning and the end.
+    if (text.length > MOST_OUTPUT) text = text.slice(0, MOST_OUTPUT / 4) + text.slice(-MOST_OUTPUT / 4)
   }
   child.stdout.on('data', append)
   child.stderr.on('data', append)
