@@ -38,12 +38,12 @@ async function openStalled(port: number, path: string): Promise<Socket> {
 }
 
 describe.concurrent('a client that reads an image slowly', () => {
-  const large = pngOfSize(20 * MiB)
+  const large = pngOfSize(60 * MiB)
   const medium = pngOfSize(8 * MiB)
 
   test('is cut off if it takes less than MIN_READ_RATE, though it never stops', async () => {
     const lines: string[] = []
-    const env = { MIN_READ_RATE: '100MB', IDLE_TIMEOUT: '4s' }
+    const env = { MAX_FILE_SIZE: '64MB', MIN_READ_RATE: '100MB', IDLE_TIMEOUT: '4s' }
     await using app = await startApp({ env, onLog: (line) => lines.push(line) })
     const received = await readSlowly(app.port, await pathOfNew(app, large))
     expect(parseResponse(received).status).toBe(200)

@@ -4,7 +4,7 @@ import type { FastifyInstance } from 'fastify'
 export interface ReadRateOptions {
   /** Bytes a second that a client must take; 0 for no matter how few. */
   readonly minRate: number
-  /** Seconds of waiting for the client over which that is measured. */
+  /** Seconds; the rate is an average over several of these. */
   readonly window: number
 }
 
@@ -23,14 +23,17 @@ export function wasTooSlow(socket: Socket): boolean {
  */
 export function keepReadRate(app: FastifyInstance, { minRate, window }: ReadRateOptions): void {
   if (minRate === 0) return
-  const paces = new Map<Socket, Pace>()
+  const allowances = new Map<Socket, ReadAllowance>()
   app.server.on('connection', (socket: Socket) => {
-    paces.set(socket, { waited: 0, before: 0 })
-    socket.once('close', () => paces.delete(socket))
+    allowances.set(socket, new ReadAllowance({ minRate, window }))
+    socket.once('close', () => allowances.delete(socket))
   })
   const timer = setInterval(() => {
-    for (const [socket, pace] of paces) {
-      if (isFastEnough(socket, pace, minRate * window, window)) continue
+    for (const [socket, allowance] of allowances) {
+      const queued = bytesQueued(socket)
+      if (queued === undefined) continue
+      const taken = socket.bytesWritten - queued
+      if (allowance.spendSecond({ isWaiting: socket.writableLength > 0, taken })) continue
       tooSlow.add(socket)
       socket.destroy()
     }
@@ -38,26 +41,37 @@ export function keepReadRate(app: FastifyInstance, { minRate, window }: ReadRate
   app.addHook('onClose', async () => clearInterval(timer))
 }
 
-/**
- * What is known of a connection: seconds since it was measured, and bytes that its client had taken
- * then.
- */
-interface Pace {
-  waited: number
-  before: number
-}
+/** Windows for which a client that took nothing may make up afterwards, or before. */
+const WINDOWS = 4
 
-function isFastEnough(socket: Socket, pace: Pace, least: number, window: number): boolean {
-  if (socket.writableLength === 0) return true
-  pace.waited += 1
-  if (pace.waited < window) return true
-  const queued = bytesQueued(socket)
-  if (queued === undefined) return true
-  const taken = socket.bytesWritten - queued
-  const isEnough = taken - pace.before >= least
-  pace.waited = 0
-  pace.before = taken
-  return isEnough
+/**
+ * Token bucket of the bytes that a client may be behind. It holds several windows: the system takes
+ * megabytes at once and then none until a good part of them has been read, so that a client which
+ * reads steadily is seen to take nothing for a while. One that takes nothing at all is cut off by
+ * IDLE_TIMEOUT.
+ */
+export class ReadAllowance {
+  #minRate: number
+  #most: number
+  #left: number
+  #before = 0
+
+  constructor({ minRate, window }: ReadRateOptions) {
+    this.#minRate = minRate
+    this.#most = WINDOWS * window * minRate
+    this.#left = this.#most
+  }
+
+  /**
+   * Accounts for one more second; `taken` is the bytes that the client has taken since it connected.
+   * Returns false when it has been too slow.
+   */
+  spendSecond({ isWaiting, taken }: { isWaiting: boolean; taken: number }): boolean {
+    const spent = isWaiting ? this.#minRate : 0
+    this.#left = Math.min(this.#most, this.#left + taken - this.#before - spent)
+    this.#before = taken
+    return this.#left >= 0
+  }
 }
 
 /**
