@@ -23,10 +23,7 @@ export interface HostileOptions {
   readonly signal: AbortSignal
 }
 
-/**
- * Loopback addresses of their own, so that a limit for each address is not met by the well-behaved
- * clients.
- */
+/** Loopback addresses of their own, which tell them apart. The limit for each address is not for loopback. */
 const [FLOODER, STALLER] = ['127.0.0.2', '127.0.0.3']
 /**
  * How many connections flood at a time, how many bytes each may send, and for how many milliseconds

@@ -104,7 +104,7 @@ export const ERRORS = {
     twice === undefined
       ? 'The multipart body is malformed or incomplete: its boundary, a part, or its end is missing. ' +
         'Let the client set Content-Type, and send the whole body.'
-      : `A part of the form has two ${twice}. Send one.`,
+      : `A part of the form has more than one "${twice}". Send one.`,
   ),
   file_missing: entry(400, ({ found, part = 'file' }: { found: string[]; part?: string }) =>
     found.includes(part)
@@ -343,8 +343,8 @@ export const ERRORS = {
   links_exceeded: entry(
     429,
     (detail: { limit: number; wait: number }) =>
-      `This key has ${detail.limit} open upload links, and may have no more. Send the images that they are for, delete ` +
-      `those that you do not need (DELETE /v1/files/uploads/{id}), or try again in ${detail.wait} seconds.`,
+      `This key has ${detail.limit} open upload links, and may have no more. ` +
+      `Send the images that they are for, or try again in ${detail.wait} seconds.`,
   ),
   file_over_quota: entry(
     413,

@@ -7,6 +7,6 @@ import type { LogOutput } from './telemetry/log-output.ts'
  */
 export function openLog({ logLevel }: Pick<Config, 'logLevel'>, output: LogOutput): Logger {
   const log = pino({ level: logLevel }, { write: (line) => output.write(line) })
-  output.onRecovery = (count) => log.warn({ count }, 'log lines dropped')
+  output.onRecovery = (count) => log.error({ count }, 'log lines dropped')
   return log
 }

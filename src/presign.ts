@@ -117,7 +117,8 @@ export function openPresign(options: PresignOptions): Presign {
     async revoke(name, keyId) {
       const wasOpen = await bar(name)
       if (wasOpen) await store.delete(name.text)
-      if (wasOpen) await links.free(keyId, name)
+      // A link to the bucket itself goes on working until its end.
+      if (wasOpen && area.sign === undefined) await links.free(keyId, name)
       return wasOpen
     },
 

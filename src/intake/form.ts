@@ -59,7 +59,8 @@ export class FormReader {
       this.#rest = this.#rest.subarray(used)
       if (head !== undefined) {
         this.#isInContent = true
-        this.#isInFile = head.isFile
+        // One without a name is no file of ours, and counts with the rest of the form.
+        this.#isInFile = head.isFile && head.name !== ''
         return head
       }
       await this.#readOn()

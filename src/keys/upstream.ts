@@ -57,8 +57,11 @@ export async function openUpstream(
     const running = asked.get(id)
     if (running !== undefined) return running
     const question = gateway
-      .whose(presented, async (answer) =>
-        apiKey(identity === undefined ? id : userId(url, await readIdentity(answer, identity))),
+      .whose(
+        presented,
+        async (answer) =>
+          apiKey(identity === undefined ? id : userId(url, await readIdentity(answer, identity))),
+        accepted.has(id) ? 'accepted before' : 'new',
       )
       .then((key) => {
         if (key !== undefined) accepted.set(id, { key, until: now() + ACCEPTED_FOR * 1000 })
@@ -95,6 +98,12 @@ function apiKey(id: string): ApiKey {
   return { id, name: `upstream-${id.slice(0, 8)}` }
 }
 
+/**
+ * Whose question waits. Keys that the gateway has accepted before have half of the places to
+ * themselves, so that guesses cannot keep them out.
+ */
+type Line = 'accepted before' | 'new'
+
 /** Reads what is needed of an accepted answer. */
 type Reader<T> = (answer: Response) => T | Promise<T>
 
@@ -105,15 +114,16 @@ type Reader<T> = (answer: Response) => T | Promise<T>
 function selective(url: string) {
   const slots = semaphore({
     slots: AT_ONCE,
-    queue: { length: WAITING },
+    share: () => AT_ONCE / 2,
+    queue: { length: WAITING, ofKey: () => (AT_ONCE + WAITING) / 2 },
     refusal: () => new Error('too many questions are waiting for an answer'),
   })
   let isProven = false
 
-  async function ask<T>(key: string, read: Reader<T>): Promise<T | undefined> {
+  async function ask<T>(key: string, read: Reader<T>, line: Line = 'new'): Promise<T | undefined> {
     const signal = AbortSignal.timeout(TIMEOUT)
     try {
-      using _slot = await slots.acquire('', signal)
+      using _slot = await slots.acquire(line, signal)
       return await acceptedAnswer(url, { key, signal, read })
     } catch (cause) {
       throw problemWith('auth_unavailable', { cause })
@@ -133,8 +143,8 @@ function selective(url: string) {
   /**
    * What `read` makes of the gateway's answer to a key; undefined if the gateway refuses the key.
    */
-  async function whose<T>(key: string, read: Reader<T>): Promise<T | undefined> {
-    const found = await ask(key, read)
+  async function whose<T>(key: string, read: Reader<T>, line: Line): Promise<T | undefined> {
+    const found = await ask(key, read, line)
     if (found !== undefined) await prove()
     return found
   }

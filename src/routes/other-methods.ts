@@ -1,3 +1,4 @@
+import { METHODS } from 'node:http'
 import type { ConnectionError, FastifyContextConfig, FastifyInstance, FastifyRequest } from 'fastify'
 import { type Problem, problem, problemWith } from '../errors.ts'
 import { HIDDEN } from './describe.ts'
@@ -60,7 +61,7 @@ export function routeMissing({ method, url, server }: FastifyRequest): Problem {
 }
 
 /** The start of a request line, as it came. */
-const REQUEST_LINE = /^[\w!#$%&'*+.^`|~-]+ (\/\S*) HTTP\/1\.[01]\r?\n/
+const REQUEST_LINE = /^([\w!#$%&'*+.^`|~-]+) (\/\S*) HTTP\/1\.[01]\r?\n/
 
 /**
  * The same for a method that Node's parser does not know, for which there is no request; undefined
@@ -70,8 +71,9 @@ export function methodUnknown(error: ConnectionError, { knownPaths }: FastifyIns
   if (error.code !== 'HPE_INVALID_METHOD') return undefined
   // A Buffer, whatever the framework's type says.
   const packet = error.rawPacket as unknown as Buffer
-  const [, url] = REQUEST_LINE.exec(packet.toString('latin1', 0, LONGEST_LINE)) ?? []
-  return url === undefined ? undefined : otherMethod(url, knownPaths)
+  const [, method = '', url] = REQUEST_LINE.exec(packet.toString('latin1', 0, LONGEST_LINE)) ?? []
+  // A method that it knows is that of a request before, which came with this one.
+  return url === undefined || METHODS.includes(method) ? undefined : otherMethod(url, knownPaths)
 }
 
 function otherMethod(url: string, knownPaths: readonly KnownPath[]): Problem {

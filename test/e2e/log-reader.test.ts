@@ -169,7 +169,7 @@ test('a log whose reader comes back says how many lines are missing, where they 
     await expectToStop(server, 3000)
     const lines = parsed(pipe.read())
     const at = lines.findIndex(({ msg }) => msg === 'log lines dropped')
-    expect(lines[at]).toMatchObject({ level: 40, count: dropped })
+    expect(lines[at]).toMatchObject({ level: 50, count: dropped })
     const before = numbersIn(lines.slice(0, at))
     expect(before).toEqual(upTo(before.length))
     // Those that the metrics were asked for have no line.

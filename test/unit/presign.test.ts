@@ -355,25 +355,32 @@ describe('open links', () => {
     await expect(one().announce(unlimited)).rejects.toMatchObject(refusedUntil(60))
   })
 
+  const ENDS: Record<string, (presign: Presign, name: ImageName) => Promise<unknown>> = {
+    used: async (presign, name) => {
+      await send()
+      await presign.complete(name)
+    },
+    'taken back': (presign, name) => presign.revoke(name, keyId),
+  }
+
   test.each([
-    {
-      what: 'used',
-      end: async (presign: Presign, name: ImageName) => {
-        await send()
-        await presign.complete(name)
-      },
-    },
-    {
-      what: 'taken back',
-      end: async (presign: Presign, name: ImageName) => void (await presign.revoke(name, keyId)),
-    },
-  ])('that are $what make room for others, once each', async ({ end }) => {
+    { what: 'used', isSigned: true },
+    { what: 'taken back', isSigned: false },
+  ])('that are $what make room for others, once each', async ({ what, isSigned }) => {
+    const of = () => replica(isSigned ? capped : { ...capped, area: { store: incoming } })
+    await of().announce(unlimited)
+    const { name } = await of().announce(unlimited)
+    await expect(of().announce(unlimited)).rejects.toMatchObject(refused)
+    await ENDS[what]?.(of(), name)
+    await ENDS[what]?.(of(), name)
+    await of().announce(unlimited)
+    await expect(of().announce(unlimited)).rejects.toMatchObject(refused)
+  })
+
+  test('to the bucket that are taken back count until their end, as they go on working', async () => {
     await one().announce(unlimited)
-    const { name } = await other().announce(unlimited)
-    await expect(one().announce(unlimited)).rejects.toMatchObject(refused)
-    await end(one(), name)
-    await end(other(), name)
-    await one().announce(unlimited)
+    const { name } = await one().announce(unlimited)
+    await one().revoke(name, keyId)
     await expect(one().announce(unlimited)).rejects.toMatchObject(refused)
   })
 

@@ -126,13 +126,24 @@ describe('beside its file, a form has 64 KB, however small the file is:', () => 
       const { body, contentType } = multipartBody(
         place === 'a field before it' ? [field, file] : place === 'a field after it' ? [file, field] : [file],
       )
+      if (place === 'a file without a name') {
+        const delimiter = body.subarray(0, body.indexOf('\r\n') + 2)
+        const head = Buffer.from('Content-Disposition: form-data; filename="x"\r\n\r\n')
+        return { body: Buffer.concat([delimiter, head, more, Buffer.from('\r\n'), body]), contentType }
+      }
       if (place === 'the preamble')
         return { body: Buffer.concat([more, Buffer.from('\r\n'), body]), contentType }
       return { body: place === 'the epilogue' ? Buffer.concat([body, more]) : body, contentType }
     }
     return build(beside - (build(0).body.length - tinyPng.length))
   }
-  const places = ['the preamble', 'a field before it', 'a field after it', 'the epilogue']
+  const places = [
+    'the preamble',
+    'a field before it',
+    'a field after it',
+    'a file without a name',
+    'the epilogue',
+  ]
 
   test.each(places.flatMap((place) => [true, false].map((chunked) => ({ place, chunked }))))(
     '$place, chunked: $chunked',
@@ -160,7 +171,11 @@ test.each([
   const { status, json } = await post({ body, contentType: 'multipart/form-data; boundary=b' })
   expect({ status, json }).toEqual({
     status: 400,
-    json: { success: false, message: `A part of the form has two ${twice}. Send one.`, data: null },
+    json: {
+      success: false,
+      message: `A part of the form has more than one "${twice}". Send one.`,
+      data: null,
+    },
   })
   expect(await app.files()).toEqual([])
 })

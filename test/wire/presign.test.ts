@@ -358,11 +358,13 @@ test('a key with too many open links is told so, and how to get another', async 
   expect(await refused.json()).toMatchObject({
     error: {
       code: 'links_exceeded',
-      message: expect.stringMatching(/2 open upload links.*DELETE.*\d seconds/),
+      message: expect.stringMatching(/2 open upload links.*Send the images.*\d seconds/),
     },
   })
   await call(`/v1/files/uploads/${first.id}`, { method: 'DELETE' })
-  await presign(tinyPng)
+  // A link to the bucket works until its end, though nothing comes of it.
+  if (app.area?.sign === undefined) await presign(tinyPng)
+  else expect((await ask()).status).toBe(429)
   await send(second.upload_url, tinyPng)
   await complete(second)
   await presign(tinyPng)

@@ -188,6 +188,12 @@ describe('a method that an address does not take is 405, and the answer names th
     expect(JSON.parse(String(answer?.body))).toHaveProperty('error.code')
   })
 
+  test('but behind another request in the same segment, only that one is answered as it should be', async () => {
+    const both =
+      request('GET /healthz HTTP/1.1', HOST) + request('BREW /uploads/2026/01/x.png HTTP/1.1', HOST)
+    expect((await answersTo(app.port, both)).map(({ status }) => status)).toEqual([200])
+  })
+
   test.each(['PROPFIND', 'QUERY', 'TRACE', 'PURGE'])(
     'a body of %s is no request of its own',
     async (method) => {
